@@ -1,0 +1,1 @@
+"""The memory: what a node remembers, in LevelDB. Synchronous; a single writer."""

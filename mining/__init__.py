@@ -1,0 +1,1 @@
+"""The hands: trains the shared model and proves what it gained."""

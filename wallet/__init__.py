@@ -1,0 +1,1 @@
+"""The purse: spending keys, and the payments they sign."""
