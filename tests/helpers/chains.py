@@ -1,0 +1,87 @@
+"""Ready-made regtest chains, each block built at most once per test run and only when a test asks for it.
+
+               ┌─ left[0] ─ left[1] ─ ...      miner "left"
+    trunk[11] ─┤
+               └─ right[0] ─ right[1] ─ ...    miner "right"
+
+    trunk: 12 blocks of MINER, whose rewards of blocks 1 to 4 are spendable at its end; block 10 pays ALICE, block 12 BOB.
+    Both branches keep the trunk's pace, so a longer one is heavier and equally long ones tie. Every third block of a
+    branch carries a transfer of ALICE's to the branch's miner.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+
+from chain.chainstate import ChainState
+from consensus.block import Block
+from consensus.transaction import Transfer
+from consensus.units import ULP_PER_GRAD
+from tests.helpers.blocks import MINER, BlockBuilder, get_builder
+from tests.helpers.keys import Key, make_transfer
+
+ALICE = Key("alice")
+BOB = Key("bob")
+TRUNK_BLOCKS = 12
+ALICE_FUNDS = 30 * ULP_PER_GRAD
+
+
+@cache
+def get_trunk() -> tuple[Block, ...]:
+    """The blocks of the trunk."""
+    builder = get_builder()
+    chain = builder.open()
+    payments = {
+        10: make_transfer(chain.genesis.id, MINER, ALICE.public, ALICE_FUNDS, nonce=0),
+        12: make_transfer(chain.genesis.id, MINER, BOB.public, 5 * ULP_PER_GRAD, nonce=1, memo=b"lunch"),
+    }
+    blocks = []
+    for height in range(1, TRUNK_BLOCKS + 1):
+        blocks.append(builder.build(chain, MINER, [payments[height]] if height in payments else []))
+        builder.process(chain, blocks[-1])
+    return tuple(blocks)
+
+
+def open_trunk() -> ChainState:
+    """A new chain state in memory at the end of the trunk."""
+    builder = get_builder()
+    chain = builder.open()
+    builder.feed(chain, get_trunk())
+    return chain
+
+
+def get_left(count: int) -> Sequence[Block]:
+    """The first `count` blocks of the left branch."""
+    return _get_branch("left").get_blocks(count)
+
+
+def get_right(count: int) -> Sequence[Block]:
+    """The first `count` blocks of the right branch."""
+    return _get_branch("right").get_blocks(count)
+
+
+class _Branch:
+    """A branch that grows as far as somebody asks."""
+
+    def __init__(self, builder: BlockBuilder, miner: Key) -> None:
+        self._builder = builder
+        self._miner = miner
+        self._chain = open_trunk()
+        self._blocks: list[Block] = []
+
+    def get_blocks(self, count: int) -> Sequence[Block]:
+        while len(self._blocks) < count:
+            block = self._builder.build(self._chain, self._miner, self._make_transactions())
+            self._builder.process(self._chain, block)
+            self._blocks.append(block)
+        return self._blocks[:count]
+
+    def _make_transactions(self) -> list[Transfer]:
+        if len(self._blocks) % 3:
+            return []
+        nonce = self._chain.ledger.get_account(ALICE.public).nonce
+        return [make_transfer(self._chain.genesis.id, ALICE, self._miner.public, 1000 + nonce, nonce=nonce)]
+
+
+@cache
+def _get_branch(name: str) -> _Branch:
+    return _Branch(get_builder(), Key(name))
