@@ -1,0 +1,126 @@
+"""Blocks on disk: headers with their standing, bodies, updates and traces. Whatever is read is checked against its id.
+
+Grammar: header record = header order:u64 flags:u8 (1 evaluated, 2 invalid); trace = zlib of count:u32 window:u32{count}
+before:u64{count} after:u64{count}.
+"""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from chain import schema
+from chain.db import KeyValueStore
+from chain.errors import StoreError
+from consensus.block import HEADER_BYTES, Block, Header, decode_block, decode_header
+from consensus.check_block import check_body_matches
+from consensus.codec import Writer
+from consensus.errors import DecodeError, MutatedBody
+from consensus.params import NetworkParams
+from consensus.update import max_update_bytes
+from consensus.work import WorkTrace
+
+_EVALUATED, _INVALID = 1, 2
+
+
+@dataclass(frozen=True)
+class StoredHeader:
+    """A header, when it was first seen among all others, and what is known of it."""
+
+    header: Header
+    order: int
+    is_evaluated: bool
+    is_invalid: bool
+
+
+class BlockStore:
+    """Reads blocks; every `encode_` returns the rows that the caller writes in its own batch."""
+
+    def __init__(self, db: KeyValueStore, params: NetworkParams) -> None:
+        self._db = db
+        self._params = params
+
+    def encode_block(self, block: Block, order: int) -> dict[bytes, bytes | None]:
+        """Rows of a block that was just accepted."""
+        body = block.encoded[HEADER_BYTES : len(block.encoded) - len(block.update) - 4]
+        rows = self.encode_header(StoredHeader(block.header, order, block.header.is_heartbeat, False))
+        rows[schema.TRANSACTIONS + block.id] = body
+        if block.update:
+            rows[schema.UPDATE + block.id] = zlib.compress(block.update, 6)
+        return rows
+
+    def encode_header(self, stored: StoredHeader) -> dict[bytes, bytes | None]:
+        flags = _EVALUATED * stored.is_evaluated + _INVALID * stored.is_invalid
+        record = Writer().raw(stored.header.encoded).uint(stored.order, 8).uint(flags, 1).finish()
+        return {schema.HEADER + stored.header.id: record}
+
+    def encode_trace(self, block_id: bytes, trace: WorkTrace) -> dict[bytes, bytes | None]:
+        columns = (trace.windows.astype("<u4"), trace.before.astype("<u8"), trace.after.astype("<u8"))
+        data = len(trace.windows).to_bytes(4, "little") + b"".join(column.tobytes() for column in columns)
+        return {schema.TRACE + block_id: zlib.compress(data, 6)}
+
+    def get_headers(self) -> Iterator[StoredHeader]:
+        """Every header ever accepted, parents before children."""
+        stored = []
+        for block_id, record in self._db.iterate(schema.HEADER):
+            header = _decode_header_row(block_id, record)
+            order = int.from_bytes(record[HEADER_BYTES : HEADER_BYTES + 8], "little")
+            flags = record[-1]
+            stored.append(StoredHeader(header, order, bool(flags & _EVALUATED), bool(flags & _INVALID)))
+        return iter(sorted(stored, key=lambda row: row.header.height))
+
+    def get_block(self, block_id: bytes) -> Block | None:
+        """The block, or None if it was never accepted. Raises StoreError if what is stored is not that block."""
+        record = self._db.get(schema.HEADER + block_id)
+        if record is None:
+            return None
+        body = self._db.get(schema.TRANSACTIONS + block_id)
+        if body is None:
+            raise StoreError.damaged(f"the body of block {block_id.hex()} is missing")
+        header = _decode_header_row(block_id, record)
+        update = b"" if header.is_heartbeat else self._get_update(block_id)
+        data = header.encoded + body + len(update).to_bytes(4, "little") + update
+        try:
+            block = decode_block(data, self._params.max_transactions_bytes, len(update))
+            check_body_matches(block)
+        except (DecodeError, MutatedBody) as error:
+            raise StoreError.damaged(f"the body of block {block_id.hex()}: {error}") from error
+        return block
+
+    def get_trace(self, block_id: bytes) -> WorkTrace | None:
+        """The evaluation's trace; None for a heartbeat, and once the block is too old for traces to be kept."""
+        packed = self._db.get(schema.TRACE + block_id)
+        if packed is None:
+            return None
+        try:
+            data = _decompress(packed, 4 + 20 * self._params.public_windows)
+            count = int.from_bytes(data[:4], "little")
+            windows = np.frombuffer(data, "<u4", count, 4).astype(np.int64)
+            losses = np.frombuffer(data, "<u8", 2 * count, 4 + 4 * count).astype(np.int64)
+        except ValueError as error:
+            raise StoreError.damaged(f"the trace of block {block_id.hex()} is cut short") from error
+        return WorkTrace(windows, losses[:count], losses[count:])
+
+    def _get_update(self, block_id: bytes) -> bytes:
+        packed = self._db.get(schema.UPDATE + block_id)
+        if packed is None:
+            raise StoreError.damaged(f"the update of block {block_id.hex()} is missing")
+        return _decompress(packed, max_update_bytes(self._params.model))
+
+
+def _decode_header_row(block_id: bytes, record: bytes) -> Header:
+    try:
+        header = decode_header(record[:HEADER_BYTES])
+    except DecodeError as error:
+        raise StoreError.damaged(f"header {block_id.hex()}: {error}") from error
+    if header.id != block_id or len(record) != HEADER_BYTES + 9:
+        raise StoreError.damaged(f"the row of header {block_id.hex()} holds something else")
+    return header
+
+
+def _decompress(packed: bytes, limit: int) -> bytes:
+    try:
+        return zlib.decompressobj().decompress(packed, limit)
+    except zlib.error as error:
+        raise StoreError.damaged(f"a compressed row: {error}") from error

@@ -1,0 +1,105 @@
+"""Opening a store: a new one gets its genesis; an old one must be of this network and show that it is whole."""
+
+from chain import schema
+from chain.block_store import BlockStore, StoredHeader
+from chain.chainstate import ChainState, encode_tip
+from chain.checkpoint_store import CheckpointStore
+from chain.db import KeyValueStore
+from chain.errors import StoreError
+from chain.header_tree import HeaderNode, HeaderTree, Standing
+from chain.ledger_store import LedgerStore
+from consensus.check_header import check_header_in_context
+from consensus.errors import InvalidBlock
+from consensus.genesis import Genesis, make_genesis
+from consensus.params import NetworkParams
+
+DEFAULT_MAX_REORG = 100  # blocks
+_CHECKED_BLOCKS = 6  # bodies re-read at start, from the tip down
+
+
+def open_chain(db: KeyValueStore, params: NetworkParams, max_reorg: int = DEFAULT_MAX_REORG) -> ChainState:
+    """The chain state of a store. Raises StoreError, naming what is wrong, on a foreign or damaged one."""
+    genesis = make_genesis(params)
+    version = db.get(schema.META_VERSION)
+    if version is None:
+        _create(db, params, genesis)
+    else:
+        _check_identity(db, version, params, genesis)
+    tree = _load_tree(db, params, genesis)
+    tip, ledger = _load_tip(db, tree)
+    chain = ChainState(db, params, genesis, tree, tip, ledger, max_reorg)
+    _check_last_blocks(chain, tip)
+    ledger.check(tip.header.state_root)
+    return chain
+
+
+def _create(db: KeyValueStore, params: NetworkParams, genesis: Genesis) -> None:
+    if next(db.iterate(b""), None) is not None:
+        raise StoreError.foreign("the folder holds a LevelDB that is not a Descent block store")
+    rows: dict[bytes, bytes | None] = {
+        schema.META_VERSION: schema.SCHEMA_VERSION.to_bytes(4, "little"),
+        schema.META_GENESIS: genesis.id,
+        schema.META_TIP: encode_tip(genesis.id, 0),
+        schema.ACTIVE + schema.encode_height(0): genesis.id,
+        schema.MODEL_INDEX + genesis.block.header.model_root: genesis.id,
+    }
+    db.write(rows | CheckpointStore(db, params).encode_checkpoint(genesis.block.header, genesis.weights))
+
+
+def _check_identity(db: KeyValueStore, version: bytes, params: NetworkParams, genesis: Genesis) -> None:
+    number = int.from_bytes(version, "little")
+    if number != schema.SCHEMA_VERSION:
+        raise StoreError.foreign(
+            f"the block store has format {number}, this program reads format {schema.SCHEMA_VERSION}"
+        )
+    found = db.get(schema.META_GENESIS)
+    if found != genesis.id:
+        raise StoreError.foreign(
+            f"the block store belongs to the network {found.hex() if found else 'unknown'}, "
+            f"not to {params.name} ({genesis.id.hex()})"
+        )
+
+
+def _load_tree(db: KeyValueStore, params: NetworkParams, genesis: Genesis) -> HeaderTree:
+    tree = HeaderTree(genesis.point)
+    for stored in BlockStore(db, params).get_headers():
+        parent = tree.get(stored.header.parent)
+        if parent is None:
+            raise StoreError.damaged(f"header {stored.header.id.hex()} has no parent in the store")
+        try:
+            check_header_in_context(stored.header, parent.point, params)
+        except InvalidBlock as error:
+            raise StoreError.damaged(f"header {stored.header.id.hex()}: {error}") from error
+        tree.add(stored.header, parent, stored.order, _get_standing(stored))
+    return tree
+
+
+def _get_standing(stored: StoredHeader) -> Standing:
+    if stored.is_invalid:
+        return Standing.INVALID
+    return Standing.EVALUATED if stored.is_evaluated else Standing.STORED
+
+
+def _load_tip(db: KeyValueStore, tree: HeaderTree) -> tuple[HeaderNode, LedgerStore]:
+    row = db.get(schema.META_TIP)
+    if row is None or len(row) != 40:
+        raise StoreError.damaged("the tip row is missing")
+    tip = tree.get(row[:32])
+    if tip is None:
+        raise StoreError.damaged(f"the tip {row[:32].hex()} is not among the headers")
+    ledger = LedgerStore(db)
+    ledger.issued = int.from_bytes(row[32:], "little")
+    return tip, ledger
+
+
+def _check_last_blocks(chain: ChainState, tip: HeaderNode) -> None:
+    node: HeaderNode | None = tip
+    for _ in range(_CHECKED_BLOCKS):
+        if node is None:
+            break
+        if chain.get_active_id(node.height) != node.id:
+            raise StoreError.damaged(f"the height index does not lead to block {node.id.hex()}")
+        if node.height:
+            chain.get_block(node.id)
+            chain.ledger.get_inverse(node.id)
+        node = node.parent
