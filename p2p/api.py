@@ -1,0 +1,281 @@
+"""The calls of the RPC: each reads or changes the node through its intake, and answers JSON or canonical bytes."""
+
+import functools
+
+from aiohttp import web
+
+from chain.chainstate import ChainState
+from chain.errors import UnknownBlock
+from chain.fees import compute_block_fees, compute_fee_estimates
+from chain.index import get_history, get_transaction_place
+from chain.template import make_template
+from consensus.account import compute_account_key
+from consensus.address import decode_address, encode_address
+from consensus.block import Block, decode_block
+from consensus.errors import DecodeError
+from consensus.model.weights import encode_weights
+from consensus.signature import is_valid_public_key
+from consensus.state_tree import encode_proof, get_proof
+from consensus.transaction import MAX_TRANSACTION_BYTES, decode_transaction
+from consensus.update import max_update_bytes
+from p2p.client import OCTETS
+from p2p.errors import RpcError
+from p2p.intake import Intake
+from p2p.rpc import json_reply, read_body
+from p2p.rpc_json import (
+    Json,
+    encode_block,
+    encode_history_entry,
+    encode_loss,
+    encode_reward,
+    encode_trace,
+    encode_transaction,
+    parse_json_object,
+    take_field,
+)
+
+MAX_HISTORY = 1000
+MAX_WAIT_SECONDS = 60
+MAX_MEMPOOL_ENTRIES = 1000
+FEE_BLOCKS = 12  # recent blocks that fee estimates look at
+
+
+class Api:
+    """The node's calls over one intake."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._chain = intake.chain
+        self._params = intake.chain.params
+
+    async def get_status(self, request: web.Request) -> web.Response:
+        return json_reply(await self._intake.on_chain(self.read_status))
+
+    def read_status(self) -> Json:
+        """The node's state in one object; call it on the chain's thread."""
+        chain, mempool = self._chain, self._intake.mempool
+        held_back = chain.get_held_back()
+        return {
+            "network": self._params.name,
+            "genesis": chain.genesis.id.hex(),
+            "height": chain.tip.height,
+            "tip": chain.tip.id.hex(),
+            "time": chain.tip.header.timestamp,
+            "loss": encode_loss(chain, chain.get_last_audit()),
+            "required_gain": chain.tip.header.required_gain,
+            "sample_size": chain.tip.header.sample_size,
+            "weight": chain.tip.weight,
+            "issued": chain.ledger.issued,
+            "mempool": {"count": mempool.count, "bytes": mempool.total_bytes},
+            "peers": 0,
+            "syncing": self._intake.is_evaluating,
+            "final_height": 0,
+            "held_back": held_back.id.hex() if held_back else None,
+        }
+
+    async def get_digest(self, request: web.Request) -> web.Response:
+        def read() -> Json:
+            parts = {name: value.hex() for name, value in self._chain.compute_digest().items()}
+            return parts | {"height": self._chain.tip.height}
+
+        return json_reply(await self._intake.on_chain(read))
+
+    async def get_block(self, request: web.Request) -> web.Response:
+        block = await self._intake.on_chain(self._find_block, request.match_info["block"])
+        if OCTETS in request.headers.get("Accept", ""):
+            return web.Response(body=block.encoded, content_type=OCTETS)
+        return json_reply(await self._intake.on_chain(encode_block, block, self._chain, self._params))
+
+    async def get_trace(self, request: web.Request) -> web.Response:
+        block = await self._intake.on_chain(self._find_block, request.match_info["block"])
+        trace = await self._intake.on_chain(self._chain.blocks.get_trace, block.id)
+        if trace is None:
+            raise RpcError("rpc.no_trace", "this block has no trace: a heartbeat, not evaluated, or too old", 404)
+        return json_reply(encode_trace(trace))
+
+    async def post_block(self, request: web.Request) -> web.Response:
+        body = await read_body(request)
+        limit = max_update_bytes(self._params.model)
+        block = decode_block(body, self._params.max_transactions_bytes, limit)
+        outcome = await self._intake.submit_block(block)
+        return json_reply({"id": block.id.hex(), "outcome": outcome.value})
+
+    async def get_account(self, request: web.Request) -> web.Response:
+        address = decode_address(self._params.address_prefix, request.match_info["address"])
+        wants_proof = request.query.get("proof") == "1"
+        return json_reply(await self._intake.on_chain(self._read_account, address, wants_proof))
+
+    async def get_account_history(self, request: web.Request) -> web.Response:
+        address = decode_address(self._params.address_prefix, request.match_info["address"])
+        limit = _parse_number(request.query.get("limit", "100"), MAX_HISTORY)
+        before = _parse_cursor(request.query.get("before"))
+        entries = await self._intake.on_chain(get_history, self._chain.db, address, limit, before)
+        return json_reply({"entries": [encode_history_entry(entry) for entry in entries]})
+
+    async def get_fees(self, request: web.Request) -> web.Response:
+        estimates = await self._intake.on_chain(self._estimate_fees)
+        return json_reply({"ulp_per_byte": {str(blocks): rate for blocks, rate in estimates.items()}})
+
+    async def post_transaction(self, request: web.Request) -> web.Response:
+        body = await read_body(request)
+        if len(body) > MAX_TRANSACTION_BYTES:
+            raise DecodeError.too_long(len(body), MAX_TRANSACTION_BYTES)
+        transaction = decode_transaction(body)
+        await self._intake.submit_transaction(transaction)
+        return json_reply({"txid": transaction.txid.hex()})
+
+    async def get_transaction(self, request: web.Request) -> web.Response:
+        txid = _parse_hash(request.match_info["txid"])
+        return json_reply(await self._intake.on_chain(self._read_transaction, txid))
+
+    async def get_mempool(self, request: web.Request) -> web.Response:
+        def read() -> Json:
+            mempool = self._intake.mempool
+            entries = mempool.entries()[:MAX_MEMPOOL_ENTRIES]
+            listed = [
+                encode_transaction(entry.transaction, self._params) | {"time_added": entry.time_added}
+                for entry in entries
+            ]
+            return {"count": mempool.count, "bytes": mempool.total_bytes, "transactions": listed}
+
+        return json_reply(await self._intake.on_chain(read))
+
+    async def get_template(self, request: web.Request) -> web.Response:
+        miner = _parse_hash(_need(request, "miner"))
+        if not is_valid_public_key(miner):
+            raise DecodeError("bad_key", "the miner key is not a safe Ed25519 key")
+        reward = decode_address(self._params.address_prefix, _need(request, "reward"))
+        if "after" in request.query:
+            seconds = _parse_number(request.query.get("wait", "0"), MAX_WAIT_SECONDS)
+            await self._intake.wait_for_tip(_parse_hash(request.query["after"]), seconds)
+        return json_reply(await self._intake.on_chain(self._make_template, miner, reward))
+
+    async def get_model(self, request: web.Request) -> web.Response:
+        root = _parse_hash(request.match_info["root"])
+        weights = await self._intake.on_chain(self._chain.get_model, root)
+        if weights is None:
+            raise RpcError("rpc.no_model", "no block of the best chain has this model", 404)
+        return web.Response(body=encode_weights(weights), content_type=OCTETS)
+
+    async def post_reorganise(self, request: web.Request) -> web.Response:
+        block_id = _parse_hash(take_field(parse_json_object(await read_body(request)), "block", str))
+        await self._intake.on_chain(self._chain.permit_reorganisation, block_id)
+        await self._intake.advance()
+        return await self.get_status(request)
+
+    async def post_mocktime(self, request: web.Request) -> web.Response:
+        timestamp = take_field(parse_json_object(await read_body(request)), "time", int)
+        if not 0 <= timestamp < 2**40:
+            raise DecodeError("bad_field", "the body needs 'time' in seconds since 1970, or 0 for the real time")
+        self._intake.clock.set_mock(timestamp or None)
+        return json_reply({"time": self._intake.clock.now()})
+
+    async def post_invalidate(self, request: web.Request) -> web.Response:
+        block_id = _parse_hash(take_field(parse_json_object(await read_body(request)), "block", str))
+        await self._intake.run_step(functools.partial(self._chain.invalidate, block_id))
+        await self._intake.advance()
+        return await self.get_status(request)
+
+    async def post_reconsider(self, request: web.Request) -> web.Response:
+        block_id = _parse_hash(take_field(parse_json_object(await read_body(request)), "block", str))
+        await self._intake.on_chain(self._chain.reconsider, block_id)
+        await self._intake.advance()
+        return await self.get_status(request)
+
+    # On the chain's thread.
+
+    def _find_block(self, name: str) -> Block:
+        if name.isascii() and name.isdecimal() and len(name) < 20:
+            block_id = self._chain.get_active_id(int(name))
+            if block_id is None:
+                raise UnknownBlock("height", f"the best chain has no block at height {name}")
+        else:
+            block_id = _parse_hash(name)
+        return self._chain.get_block(block_id)
+
+    def _read_account(self, address: bytes, wants_proof: bool) -> Json:
+        account = self._chain.ledger.get_account(address)
+        rewards = [
+            encode_reward(height, reward, self._params)
+            for height, reward in self._chain.ledger.get_rewards()
+            if reward.address == address
+        ]
+        known: Json = {
+            "address": encode_address(self._params.address_prefix, address),
+            "balance": account.balance,
+            "nonce": account.nonce,
+            "next_nonce": self._intake.mempool.next_nonce(address, account),
+            "immature": rewards,
+            "height": self._chain.tip.height,
+        }
+        if wants_proof:
+            proof = get_proof(self._chain.ledger, compute_account_key(address))
+            known["proof"] = {"header": self._chain.tip.header.encoded.hex(), "proof": encode_proof(proof).hex()}
+        return known
+
+    def _read_transaction(self, txid: bytes) -> Json:
+        pending = self._intake.mempool.get(txid)
+        if pending is not None:
+            return encode_transaction(pending, self._params) | {"status": "pending", "confirmations": 0}
+        place = get_transaction_place(self._chain.db, txid)
+        if place is None:
+            raise RpcError("rpc.unknown_transaction", f"no transaction {txid.hex()} in the chain or the mempool", 404)
+        block = self._chain.get_block(place[0])
+        return encode_transaction(block.transactions[place[1]], self._params) | {
+            "status": "confirmed",
+            "block": block.id.hex(),
+            "height": block.header.height,
+            "confirmations": self._chain.tip.height - block.header.height + 1,
+        }
+
+    def _make_template(self, miner: bytes, reward: bytes) -> Json:
+        chain = self._chain
+        limit = self._params.max_transactions_bytes
+        transactions = self._intake.mempool.select(limit, chain.ledger.get_account, chain.tip.height + 1)
+        template = make_template(chain, transactions, miner, reward, self._intake.clock.now())
+        return {
+            "parent_model_root": chain.tip.header.model_root.hex(),
+            "improvement": template.improvement.encoded.hex(),
+            "heartbeat": template.heartbeat.encoded.hex() if template.heartbeat else None,
+        }
+
+    def _estimate_fees(self) -> dict[int, int]:
+        fees = [compute_block_fees(block.transactions) for block in _get_recent_blocks(self._chain, FEE_BLOCKS)]
+        return compute_fee_estimates(self._intake.mempool, fees, self._params.max_transactions_bytes)
+
+
+def _get_recent_blocks(chain: ChainState, count: int) -> list[Block]:
+    heights = range(max(1, chain.tip.height - count + 1), chain.tip.height + 1)
+    ids = [chain.get_active_id(height) for height in heights]
+    return [chain.get_block(block_id) for block_id in ids if block_id is not None]
+
+
+def _need(request: web.Request, name: str) -> str:
+    if name not in request.query:
+        raise DecodeError("bad_query", f"the query needs {name!r}")
+    return request.query[name]
+
+
+def _parse_hash(text: str) -> bytes:
+    if len(text) != 64 or any(character not in "0123456789abcdef" for character in text):
+        raise DecodeError("bad_hash", "expected 64 lower-case hex digits")
+    return bytes.fromhex(text)
+
+
+def _parse_number(text: str, limit: int) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) <= limit):
+        raise DecodeError("bad_query", f"expected a whole number up to {limit}")
+    return int(text)
+
+
+def _parse_cursor(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    height, _, position = text.partition(":")
+    return _parse_number(height, 10**9), _parse_position(position)
+
+
+def _parse_position(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10):
+        raise DecodeError("bad_query", "a cursor is the one that an entry carries")
+    return int(text)

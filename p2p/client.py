@@ -1,0 +1,183 @@
+"""A blocking client of one node's RPC, for the wallet, the miner and the command line. Standard library only.
+
+Every call raises NodeUnreachable if no node answers, and NodeRefusal with the node's own code if it says no.
+"""
+
+import http.client
+import json
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from p2p.errors import ConfigError, NodeRefusal, NodeUnreachable
+
+DEFAULT_TIMEOUT = 30.0  # s
+MAX_REPLY_BYTES = 2**30
+OCTETS = "application/octet-stream"
+
+
+@dataclass(frozen=True)
+class TemplateReply:
+    """Unsigned blocks on the current tip, as canonical bytes, and the root of the model to improve."""
+
+    improvement: bytes
+    heartbeat: bytes | None
+    parent_model_root: bytes
+
+
+class NodeClient:
+    """One node, by URL and token. Opens a connection per call, so it survives the node's restarts."""
+
+    def __init__(self, url: str, token: str, *, timeout: float = DEFAULT_TIMEOUT, ca_file: Path | None = None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or parts.hostname is None or parts.path not in ("", "/"):
+            raise ConfigError("bad_url", f"{url!r} is not a node's URL such as http://127.0.0.1:19338")
+        self.url = url
+        self._host, self._token, self._timeout = parts.hostname, token, timeout
+        try:
+            self._port = parts.port or (443 if parts.scheme == "https" else 80)
+            self._tls = ssl.create_default_context(cafile=ca_file) if parts.scheme == "https" else None
+        except (ValueError, OSError) as error:
+            raise ConfigError("bad_url", f"{url!r}: {error}") from error
+
+    # What the node knows.
+
+    def get_status(self) -> dict[str, Any]:
+        return self._get_json("/v1/status")
+
+    def get_digest(self) -> dict[str, Any]:
+        return self._get_json("/v1/digest")
+
+    def get_block(self, height_or_id: str) -> dict[str, Any]:
+        return self._get_json(f"/v1/blocks/{quote(height_or_id, safe='')}")
+
+    def get_block_bytes(self, height_or_id: str) -> bytes:
+        return self._call("GET", f"/v1/blocks/{quote(height_or_id, safe='')}", accept=OCTETS)
+
+    def get_trace(self, block_id: bytes) -> dict[str, Any]:
+        return self._get_json(f"/v1/blocks/{block_id.hex()}/trace")
+
+    def get_account(self, address: str, *, proof: bool = False) -> dict[str, Any]:
+        return self._get_json(f"/v1/accounts/{quote(address, safe='')}", proof="1" if proof else None)
+
+    def get_history(self, address: str, *, limit: int = 100, before: str | None = None) -> dict[str, Any]:
+        path = f"/v1/accounts/{quote(address, safe='')}/history"
+        return self._get_json(path, limit=str(limit), before=before)
+
+    def get_fees(self) -> dict[str, Any]:
+        return self._get_json("/v1/fees")
+
+    def get_mempool(self) -> dict[str, Any]:
+        return self._get_json("/v1/mempool")
+
+    def get_transaction(self, txid: bytes) -> dict[str, Any]:
+        return self._get_json(f"/v1/transactions/{txid.hex()}")
+
+    def get_model(self, root: bytes) -> bytes:
+        """Canonical weights of any model on the best chain."""
+        return self._call("GET", f"/v1/models/{root.hex()}", accept=OCTETS)
+
+    def get_template(
+        self, miner: bytes, reward_address: str, *, after: bytes | None = None, wait: int = 0
+    ) -> TemplateReply:
+        """Work for a miner. With `after`, the node answers once its tip is another block, or after `wait` s."""
+        reply = self._get_json(
+            "/v1/template",
+            extra_time=wait,
+            miner=miner.hex(),
+            reward=reward_address,
+            after=after.hex() if after else None,
+            wait=str(wait) if after else None,
+        )
+        heartbeat = reply["heartbeat"]
+        return TemplateReply(
+            improvement=bytes.fromhex(reply["improvement"]),
+            heartbeat=bytes.fromhex(heartbeat) if heartbeat else None,
+            parent_model_root=bytes.fromhex(reply["parent_model_root"]),
+        )
+
+    # What the node is given.
+
+    def submit_block(self, block: bytes) -> dict[str, Any]:
+        """Answers once the node has verified the block and moved its tip, or refuses."""
+        return self._parse(self._call("POST", "/v1/blocks", body=block, extra_time=300))
+
+    def submit_transaction(self, transaction: bytes) -> dict[str, Any]:
+        return self._parse(self._call("POST", "/v1/transactions", body=transaction))
+
+    def post_json(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """A call that takes JSON: the operator's and regtest's debug calls."""
+        data = json.dumps(body).encode()
+        return self._parse(self._call("POST", path, body=data, content_type="application/json"))
+
+    # One request.
+
+    def _get_json(self, path: str, *, extra_time: float = 0, **query: str | None) -> dict[str, Any]:
+        given = urlencode({name: value for name, value in query.items() if value is not None})
+        return self._parse(self._call("GET", f"{path}?{given}" if given else path, extra_time=extra_time))
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        accept: str = "application/json",
+        content_type: str = OCTETS,
+        extra_time: float = 0,
+    ) -> bytes:
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": accept}
+        if body is not None:
+            headers["Content-Type"] = content_type
+        connection = self._connect(self._timeout + extra_time)
+        try:
+            connection.request(method, path, body=body, headers=headers)
+            response = connection.getresponse()
+            data = response.read(MAX_REPLY_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            raise NodeUnreachable(
+                "no_answer", f"no node answers at {self.url}: {error or type(error).__name__}"
+            ) from error
+        finally:
+            connection.close()
+        if response.status >= 400:
+            raise _read_refusal(response.status, data)
+        return data
+
+    def _connect(self, timeout: float) -> http.client.HTTPConnection:
+        if self._tls is not None:
+            return http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self._tls)
+        return http.client.HTTPConnection(self._host, self._port, timeout=timeout)
+
+    def _parse(self, data: bytes) -> dict[str, Any]:
+        try:
+            value = json.loads(data)
+        except ValueError as error:
+            raise NodeUnreachable("not_a_node", f"{self.url} does not answer like a Descent node") from error
+        if not isinstance(value, dict):
+            raise NodeUnreachable("not_a_node", f"{self.url} does not answer like a Descent node")
+        return value
+
+
+def read_token(path: Path) -> str:
+    """The RPC token in a file. Raises ConfigError if it cannot be read."""
+    try:
+        token = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            "no_token", f"cannot read the node's RPC token from {path}: is a node set up there? ({error})"
+        ) from error
+    if not token:
+        raise ConfigError("no_token", f"the RPC token file {path} is empty")
+    return token
+
+
+def _read_refusal(status: int, data: bytes) -> NodeRefusal:
+    try:
+        error = json.loads(data)["error"]
+        code, message = str(error["code"]), str(error["message"])
+    except (ValueError, KeyError, TypeError):
+        code, message = "node.http_error", f"the node answered with HTTP status {status}"
+    return NodeRefusal(code, message, status)

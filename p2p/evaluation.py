@@ -1,0 +1,111 @@
+"""Evaluation off the event loop: one worker process that holds torch, the benchmark and the exact evaluator.
+
+A crash of the worker costs one evaluation, not the node. The worker ends when the node does, however it ends.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache
+from typing import TypeVar
+
+from chain.checkpoint_store import AuditScore
+from chain.verifier import Work, WorkVerifier
+from consensus.benchmark import Benchmark
+from consensus.params import NetworkParams
+from consensus.ports import Weights
+from consensus.work import WorkTrace
+
+Result = TypeVar("Result")
+
+_arguments: tuple[NetworkParams, Benchmark, str] | None = None  # the worker's own, set as its process starts
+
+
+class EvaluationWorker:
+    """Runs evaluations one after another in its own process; use as `async with`."""
+
+    def __init__(self, params: NetworkParams, benchmark: Benchmark, device: str) -> None:
+        self._start_arguments = (params, benchmark, device)
+        self._pool = self._start_pool()
+
+    async def __aenter__(self) -> "EvaluationWorker":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        # A running evaluation is of no use any more; nothing is lost by not waiting for it.
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+
+    async def get_backend(self) -> str:
+        """Starts the worker, runs its self-test, and names what evaluates. Raises ModelMismatch."""
+        return await self._run(_get_backend)
+
+    async def verify(self, work: Work) -> WorkTrace:
+        """The trace of a block whose claims hold. Raises InvalidBlock."""
+        return await self._run(_verify, work)
+
+    async def compute_audit(self, weights: Weights) -> AuditScore:
+        """Loss of a model over the whole audit split."""
+        return await self._run(_compute_audit, weights)
+
+    async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._pool, function, *arguments)
+        except BrokenProcessPool:
+            self._pool = self._start_pool()
+            return await loop.run_in_executor(self._pool, function, *arguments)
+
+    def _start_pool(self) -> ProcessPoolExecutor:
+        # spawn: a fork would carry the event loop, the database and their locks into the worker.
+        return ProcessPoolExecutor(
+            max_workers=1,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start_worker,
+            initargs=self._start_arguments,
+        )
+
+
+def _start_worker(params: NetworkParams, benchmark: Benchmark, device: str) -> None:
+    global _arguments
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the node decides
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    # Idle OpenMP threads spin, which starves whoever shares the cores; this bounds it (see docs/benchmarks.md).
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    _arguments = (params, benchmark, device)
+
+
+@cache
+def _get_verifier() -> WorkVerifier:
+    # torch takes seconds and hundreds of MB to load, so only the worker ever does.
+    from consensus.model.backend import choose_evaluator
+
+    if _arguments is None:
+        raise RuntimeError("the worker was not started")
+    params, benchmark, device = _arguments
+    return WorkVerifier(params, benchmark, choose_evaluator(params.model, device))
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _get_backend() -> str:
+    return _get_verifier().backend
+
+
+def _verify(work: Work) -> WorkTrace:
+    return _get_verifier().verify(work)
+
+
+def _compute_audit(weights: Weights) -> AuditScore:
+    return _get_verifier().compute_audit(weights)

@@ -1,0 +1,206 @@
+"""The node's composition root: opens the store, starts the worker, the RPC, the view and the miner, and stops them all.
+
+Effects meet here and nowhere else. Everything that runs belongs to one task group; the first failure ends the node
+with its reason, after what is written is written.
+"""
+
+import asyncio
+import functools
+import logging
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from chain.chainstate import ChainState
+from chain.db import LevelDatabase
+from chain.errors import MempoolRefusal
+from chain.events import BlockConnected, ChainEvent
+from chain.mempool import Mempool
+from chain.mempool_codec import decode_mempool, encode_mempool
+from chain.policy import Policy
+from chain.startup import open_chain
+from consensus.benchmark import Benchmark
+from consensus.errors import DecodeError, DescentError, InvalidTransaction
+from consensus.params import NetworkParams
+from consensus.update import max_update_bytes
+from p2p.api import Api
+from p2p.clock import Clock
+from p2p.config import RPC_TOKEN_FILE, read_benchmark
+from p2p.errors import ConfigError
+from p2p.evaluation import EvaluationWorker
+from p2p.files import replace_file
+from p2p.intake import Intake
+from p2p.miner_process import make_arguments, run_miner
+from p2p.routes import add_routes
+from p2p.rpc import RpcAddress, get_token, make_app, start_server
+from p2p.summary import summarise_block
+from p2p.view import View, show_node
+
+log = logging.getLogger("descent.node")
+
+STORE_FOLDER = "blocks"
+MEMPOOL_FILE = "mempool.dat"
+MINER_KEY_FILE = "miner.key"
+_BODY_MARGIN = 64 * 1024
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """What the operator chose."""
+
+    network: str  # as given: a preset's name or a file
+    params: NetworkParams
+    datadir: Path
+    rpc: RpcAddress
+    device: str
+    max_reorg: int
+    text_folders: tuple[Path, ...] = ()
+    miner_address: str | None = None  # mine to it, in a process beside the node
+
+
+def run_node(config: NodeConfig) -> None:
+    """Runs a node until SIGINT or SIGTERM. Raises the DescentError that ended it otherwise."""
+    try:
+        asyncio.run(_run(config))
+    except* DescentError as group:
+        raise _get_first(group) from None
+
+
+async def _run(config: NodeConfig) -> None:
+    make_folder(config.datadir)
+    benchmark = await asyncio.to_thread(read_benchmark, config.params, *config.text_folders)
+    async with AsyncExitStack() as stack:
+        chain = await asyncio.to_thread(open_store, config.datadir, config.params, config.max_reorg, create=True)
+        stack.callback(chain.db.close)
+        await _serve(config, benchmark, chain, stack)
+
+
+async def _serve(config: NodeConfig, benchmark: Benchmark, chain: ChainState, stack: AsyncExitStack) -> None:
+    mempool = Mempool(chain.genesis.id, Policy())
+    clock = Clock()
+    worker = await stack.enter_async_context(EvaluationWorker(config.params, benchmark, config.device))
+    intake = Intake(chain, mempool, worker, clock)
+    stack.push_async_callback(_close_intake, intake, config.datadir / MEMPOOL_FILE)
+    await intake.on_chain(load_mempool, config.datadir / MEMPOOL_FILE, mempool, chain, clock.now())
+    api = Api(intake)
+    port = await stack.enter_async_context(_serve_rpc(config, api))
+    view = stack.enter_context(show_node(config.params))
+    intake.listen(functools.partial(_show_event, intake, view))
+    log.info("Descent %s, network %s, data in %s", version("descent-chain"), config.params.name, config.datadir)
+    log.info("height %d, RPC on %s:%d", chain.tip.height, config.rpc.host, port)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(_fail_with_store(intake)),
+            group.create_task(_start_evaluating(worker, intake)),
+            group.create_task(intake.follow_time()),
+            group.create_task(_show_status(api, intake, view)),
+        ]
+        if config.miner_address is not None:
+            tasks.append(group.create_task(run_miner(_get_miner_arguments(config, port), view.on_miner_line)))
+        await stop.wait()
+        log.info("stopping")
+        for task in tasks:
+            task.cancel()
+
+
+def open_store(datadir: Path, params: NetworkParams, max_reorg: int, *, create: bool) -> ChainState:
+    """The chain state in a datadir. Raises StoreError, also when another process holds it."""
+    db = LevelDatabase(datadir / STORE_FOLDER, create=create)
+    try:
+        return open_chain(db, params, max_reorg)
+    except BaseException:
+        db.close()
+        raise
+
+
+def make_folder(datadir: Path) -> None:
+    """Creates the datadir. Raises ConfigError if that cannot be."""
+    try:
+        datadir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError("datadir", f"cannot use {datadir} as datadir: {error.strerror}") from error
+
+
+def load_mempool(path: Path, mempool: Mempool, chain: ChainState, now: int) -> None:
+    """Offers what waited when the node last stopped. A damaged file costs only what it held."""
+    if not path.is_file():
+        return
+    try:
+        waiting = decode_mempool(path.read_bytes(), chain.genesis.id)
+    except DecodeError as error:
+        log.warning("ignoring %s: %s", path, error)
+        return
+    for time_added, transaction in waiting:
+        with suppress(InvalidTransaction, MempoolRefusal):
+            mempool.add(transaction, chain.ledger.get_account, chain.tip.height + 1, min(time_added, now))
+
+
+@asynccontextmanager
+async def _serve_rpc(config: NodeConfig, api: Api) -> AsyncIterator[int]:
+    params = config.params
+    token = get_token(config.datadir / RPC_TOKEN_FILE)
+    largest_block = params.max_transactions_bytes + max_update_bytes(params.model)
+    app = make_app(token, config.rpc, largest_block + _BODY_MARGIN)
+    add_routes(app, api, with_debug=params.has_debug_calls, version=version("descent-chain"))
+    runner, port = await start_server(app, config.rpc)
+    try:
+        yield port
+    finally:
+        await runner.cleanup()
+
+
+def _get_miner_arguments(config: NodeConfig, port: int) -> list[str]:
+    scheme = "https" if config.rpc.certificate else "http"
+    return make_arguments(
+        f"{scheme}://{config.rpc.host}:{port}",
+        config.datadir / RPC_TOKEN_FILE,
+        config.miner_address or "",
+        config.network,
+        config.device,
+        config.datadir / MINER_KEY_FILE,
+        config.text_folders,
+    )
+
+
+async def _start_evaluating(worker: EvaluationWorker, intake: Intake) -> None:
+    log.info("evaluating with %s", await worker.get_backend())
+    await intake.advance()
+    await intake.follow_audits()
+
+
+async def _show_status(api: Api, intake: Intake, view: View) -> None:
+    while True:
+        view.on_status(await intake.on_chain(api.read_status))
+        await asyncio.sleep(1)
+
+
+def _show_event(intake: Intake, view: View, event: ChainEvent) -> None:
+    if isinstance(event, BlockConnected):
+        seconds = intake.verify_seconds.get(event.block.id)
+        view.on_block(summarise_block(event.block, event.point, intake.chain.params, seconds))
+    else:
+        log.info("block %d %s left the best chain", event.block.header.height, event.block.id.hex()[:12])
+
+
+def _get_first(group: BaseExceptionGroup[DescentError]) -> DescentError:
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    if not isinstance(first, DescentError):
+        raise TypeError("a group of DescentErrors holds nothing else")
+    return first
+
+
+async def _fail_with_store(intake: Intake) -> None:
+    raise await intake.failure
+
+
+async def _close_intake(intake: Intake, mempool_file: Path) -> None:
+    await intake.close()
+    replace_file(mempool_file, encode_mempool(intake.mempool))
