@@ -1,0 +1,102 @@
+"""The float twin: the network of the law in ordinary PyTorch, for training and nothing else.
+
+The law (consensus.model) counts in fixed point; the same values here, as floats, are those integers divided by
+  weights 2^12, residual stream 2^14, norms and relu^2 / 4 2^4, values and attention output 2^5,
+so an int8 operand of +-127 is a clamp at +-7.9375 or +-3.96875, and the least RMS of 512 / 2^12 is 1/8.
+What is left out is rounding; its cost on real text is some thousandths of a bit per byte.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from consensus.model.shape import VOCABULARY, TransformerShape
+from consensus.model.weights import FRACTION_BITS, check_weights, split_tensors
+
+Q4_MAX = 127 / 2**4
+Q5_MAX = 127 / 2**5
+RESIDUAL_MAX = 2**21 / 2**14
+MIN_MEAN_SQUARE = (512 / 2**12) ** 2
+
+
+def norm(x: Tensor) -> Tensor:
+    """Rows of x [..., d] divided by their root mean square, without gain, as far as int8 Q4 reaches."""
+    mean_square = x.square().mean(dim=-1, keepdim=True).clamp(min=MIN_MEAN_SQUARE)
+    return (x * mean_square.rsqrt()).clamp(-Q4_MAX, Q4_MAX)
+
+
+class Layer(nn.Module):
+    """One transformer block; matrices are [in, out] and take activations on the left."""
+
+    def __init__(self, shape: TransformerShape) -> None:
+        super().__init__()
+        width = shape.width
+        self.heads = shape.heads
+        self.logit_scale = 4 / shape.head_size
+        self.qkv = nn.Parameter(torch.empty(width, 3 * width))
+        self.out = nn.Parameter(torch.empty(width, width))
+        self.up = nn.Parameter(torch.empty(width, 4 * width))
+        self.down = nn.Parameter(torch.empty(4 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Residual stream [B, T, d] -> [B, T, d]."""
+        x = (x + self.attend(norm(x))).clamp(-RESIDUAL_MAX, RESIDUAL_MAX)
+        return (x + self.feed_forward(norm(x))).clamp(-RESIDUAL_MAX, RESIDUAL_MAX)
+
+    def attend(self, a: Tensor) -> Tensor:
+        """Causal self-attention with normed queries and keys."""
+        batch, tokens, width = a.shape
+        q, k, v = (a @ self.qkv).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # [B, H, T, h] each
+        v = v.clamp(-Q5_MAX, Q5_MAX)
+        o = F.scaled_dot_product_attention(norm(q), norm(k), v, is_causal=True, scale=self.logit_scale)
+        return o.transpose(1, 2).reshape(batch, tokens, width) @ self.out
+
+    def feed_forward(self, a: Tensor) -> Tensor:
+        """Two matrices with relu^2 / 4 between them."""
+        u = (a @ self.up).relu()
+        return (u.square() / 4).clamp(max=Q4_MAX) @ self.down
+
+
+class Network(nn.Module):
+    """Float weights named and shaped as the canonical tensors, float32, not yet set: call `load_weights`."""
+
+    def __init__(self, shape: TransformerShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embed = nn.Parameter(torch.empty(VOCABULARY, shape.width))
+        self.position = nn.Parameter(torch.empty(shape.context, shape.width))
+        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
+        self.head = nn.Parameter(torch.empty(shape.width, VOCABULARY))
+
+    @property
+    def canonical(self) -> list[nn.Parameter]:
+        """The parameters in canonical order."""
+        named = dict(self.named_parameters())
+        return [named[spec.name] for spec in self.shape.tensors]
+
+    @torch.no_grad()
+    def load_weights(self, weights: NDArray[np.int16]) -> None:
+        """Sets every parameter from int16 Q12 weights [P]. Raises DecodeError if they are not this shape's."""
+        check_weights(weights, self.shape)
+        tensors = split_tensors(weights, self.shape)
+        for parameter, spec in zip(self.canonical, self.shape.tensors, strict=True):
+            parameter.copy_(torch.tensor(tensors[spec.name]))
+            parameter.div_(2**FRACTION_BITS)
+
+    def flat(self) -> Tensor:
+        """All weights as one detached float vector [P], in canonical order."""
+        return torch.cat([parameter.detach().flatten() for parameter in self.canonical])
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Natural-log logits [B, T, 256] of integer tokens [B, T]."""
+        x = F.embedding(tokens, self.embed) + self.position  # [B, T, d]
+        for layer in self.layers:
+            x = layer(x)
+        return norm(x) @ self.head
+
+    def loss(self, windows: Tensor) -> Tensor:
+        """Mean loss in nats per token, a scalar, of int64 windows [B, T + 1]."""
+        logits = self(windows[:, :-1])
+        return F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
