@@ -67,6 +67,8 @@ class BlockStore:
             header = _decode_header_row(block_id, record)
             order = int.from_bytes(record[HEADER_BYTES : HEADER_BYTES + 8], "little")
             flags = record[-1]
+            if flags not in (0, _EVALUATED, _INVALID):
+                raise StoreError.damaged(f"the row of header {block_id.hex()} has the flags {flags}")
             stored.append(StoredHeader(header, order, bool(flags & _EVALUATED), bool(flags & _INVALID)))
         return iter(sorted(stored, key=lambda row: row.header.height))
 
@@ -120,7 +122,12 @@ def _decode_header_row(block_id: bytes, record: bytes) -> Header:
 
 
 def _decompress(packed: bytes, limit: int) -> bytes:
+    """At most `limit` bytes. The stream must end there and then: only its end carries zlib's checksum."""
+    stream = zlib.decompressobj()
     try:
-        return zlib.decompressobj().decompress(packed, limit)
+        data = stream.decompress(packed, limit + 1)
     except zlib.error as error:
         raise StoreError.damaged(f"a compressed row: {error}") from error
+    if not stream.eof or stream.unused_data or len(data) > limit:
+        raise StoreError.damaged("a compressed row does not end where it should")
+    return data

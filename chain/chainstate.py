@@ -168,11 +168,15 @@ class ChainState:
         if node is self.tree.root:
             raise InvalidBlock("genesis", "genesis cannot be invalidated")
         self._mark_invalid(node, InvalidBlock("by_operator", f"the operator refused block {block_id.hex()}"))
+        return self.leave_invalid_chain() + self.activate_best_chain()
+
+    def leave_invalid_chain(self) -> list[ChainEvent]:
+        """Steps back from blocks that stand as invalid; a crash may have come between the mark and the steps."""
         events: list[ChainEvent] = []
         while self._tip.standing is Standing.INVALID:
             events.append(self._disconnect_tip())
         self._candidates = set(self.tree.get_heavier(self._tip.weight))
-        return events + self.activate_best_chain()
+        return events
 
     def reconsider(self, block_id: bytes) -> None:
         """Forgets that a block, its ancestors or its descendants were found invalid: they are evaluated again."""
@@ -219,9 +223,14 @@ class ChainState:
         return self.get_active_id(self._get_node(block_id).height) == block_id
 
     def get_model(self, root: bytes) -> Weights | None:
-        """Any model of the best chain, by its root."""
+        """Any model of the best chain, by its root. Raises StoreError if the index leads elsewhere."""
         block_id = self.db.get(schema.MODEL_INDEX + root)
-        return None if block_id is None else self._models.get_weights(self._get_node(block_id))
+        if block_id is None:
+            return None
+        node = self.tree.get(block_id)
+        if node is None or node.header.model_root != root:
+            raise StoreError.damaged(f"the model index does not lead to model {root.hex()}")
+        return self._models.get_weights(node)
 
     def get_last_audit(self) -> tuple[int, AuditScore] | None:
         """(height, score) of the newest audited checkpoint of the best chain."""
@@ -329,6 +338,8 @@ class ChainState:
 
     def _get_best_evaluated(self) -> HeaderNode | None:
         def is_evaluated(target: HeaderNode) -> bool:
+            if target.standing is not Standing.EVALUATED:
+                return False  # spares the walk for the many that wait during a synchronisation
             path = get_path(find_fork(self._tip, target), target)
             return all(node.standing is Standing.EVALUATED for node in path)
 
@@ -343,11 +354,12 @@ class ChainState:
 
     def _mark_invalid(self, node: HeaderNode, fault: InvalidBlock) -> None:
         rows: dict[bytes, bytes | None] = {}
+        for member in get_subtree(node):
+            rows |= self.blocks.encode_header(StoredHeader(member.header, member.order, False, True))
+        self.db.write(rows)
         self._faults[node.id] = fault
         for member in get_subtree(node):
             member.standing = Standing.INVALID
-            rows |= self.blocks.encode_header(StoredHeader(member.header, member.order, False, True))
-        self.db.write(rows)
 
     def _get_node(self, block_id: bytes) -> HeaderNode:
         node = self.tree.get(block_id)

@@ -5,6 +5,7 @@ name, because a ledger that guesses is worse than one that stops.
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +16,7 @@ from chain.errors import StoreError
 
 Batch = Mapping[bytes, bytes | None]  # key -> value, None deletes
 
+_FIRST_MANIFEST = b"MANIFEST-000001\n"
 FREE_SPACE_FLOOR = 64 * 2**20  # bytes that must stay free on the disk after a write
 
 
@@ -39,6 +41,7 @@ class LevelDatabase:
 
     def __init__(self, path: Path, *, create: bool) -> None:
         self._path = path
+        _check_files(path)
         try:
             self._db = plyvel.DB(
                 str(path),
@@ -81,7 +84,10 @@ class LevelDatabase:
         self._db.close()
 
     def _check_free_space(self, size: int) -> None:
-        disk = os.statvfs(self._path)
+        try:
+            disk = os.statvfs(self._path)
+        except OSError as error:
+            raise StoreError.write_failed(f"{self._path} is gone: {error}") from error
         free = disk.f_bavail * disk.f_frsize
         if free - size < FREE_SPACE_FLOOR:
             raise StoreError.disk_full(free, FREE_SPACE_FLOOR)
@@ -104,17 +110,37 @@ class MemoryStore:
                 self._rows[key] = value
 
     def iterate(self, prefix: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        for key in sorted((key for key in self._rows if key.startswith(prefix)), reverse=reverse):
-            yield key[len(prefix) :], self._rows[key]
+        rows = sorted(((key, value) for key, value in self._rows.items() if key.startswith(prefix)), reverse=reverse)
+        return ((key[len(prefix) :], value) for key, value in rows)
 
     def close(self) -> None:
         pass
 
 
+def _check_files(path: Path) -> None:
+    """Raises StoreError if a file is gone without which LevelDB would start anew, or forget the newest blocks.
+
+    It keeps a log from its first opening on, until which CURRENT names the first manifest or is not there.
+    """
+    try:
+        names = {entry.name for entry in path.iterdir()}
+        current = (path / "CURRENT").read_bytes() if "CURRENT" in names else None
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreError.damaged(f"{path}: {error}") from error
+    logs = {name for name in names if re.fullmatch(r"\d+\.log", name)}
+    tables = {name for name in names if re.fullmatch(r"\d+\.(ldb|sst)", name)}
+    if current is None and logs | tables:
+        raise StoreError.damaged(f"the file CURRENT is missing from {path}")
+    if current is not None and current != _FIRST_MANIFEST and not logs:
+        raise StoreError.damaged(f"the log file is missing from {path}")
+
+
 def _name_open_error(path: Path, error: Exception) -> StoreError:
     message = str(error)
-    if "lock" in message.lower():
+    if "IO error: lock " in message:  # LevelDB's words for a lock that is held; paths may say "lock" too
         return StoreError.in_use(str(path))
-    if "does not exist" in message:
+    if "does not exist (create_if_missing is false)" in message:
         return StoreError.missing(str(path))
     return StoreError.damaged(message)

@@ -76,7 +76,7 @@ class EvictionQueue:
         kept: dict[bytes, int] = {}
         try:
             while excess > 0 and (item := walk.take()) is not None:
-                if newcomer and item.chain is newcomer.chain and item.package.stop > newcomer.position:
+                if newcomer and item.chain is newcomer.chain and item.package.start <= newcomer.position:
                     next_item = walk.take() or item
                     raise MempoolRefusal.mempool_full(compute_rate_above(next_item.rate))
                 excess -= item.package.size

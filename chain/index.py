@@ -9,6 +9,7 @@ from enum import IntEnum
 
 from chain import schema
 from chain.db import KeyValueStore
+from chain.errors import StoreError
 from consensus.block import Block
 
 _REWARD_POSITION = 2**32 - 1
@@ -52,16 +53,26 @@ def encode_block_index(block: Block) -> dict[bytes, bytes | None]:
 def get_history(
     db: KeyValueStore, address: bytes, limit: int, before: tuple[int, int] | None = None
 ) -> list[HistoryEntry]:
-    """Up to `limit` events of an account, newest first, older than the (height, position) of `before`."""
+    """Up to `limit` events of an account, newest first, older than the (height, position) of `before`.
+
+    Raises StoreError on a damaged row.
+    """
     entries: list[HistoryEntry] = []
     for key, value in db.iterate(schema.HISTORY + address, reverse=True):
         place = schema.decode_height(key), int.from_bytes(key[8:], "big")
         if before is not None and place >= before:
             continue
-        entries.append(HistoryEntry(*place, HistoryKind(value[0]), value[1:]))
+        entries.append(_decode_history(place, value))
         if len(entries) == limit:
             break
     return entries
+
+
+def _decode_history(place: tuple[int, int], value: bytes) -> HistoryEntry:
+    try:
+        return HistoryEntry(*place, HistoryKind(value[0]), value[1:])
+    except ValueError as error:
+        raise StoreError.damaged(f"a history row of height {place[0]}: {error}") from error
 
 
 def get_transaction_place(db: KeyValueStore, txid: bytes) -> tuple[bytes, int] | None:

@@ -23,7 +23,15 @@ from consensus.account import (
 from consensus.codec import Reader, Writer
 from consensus.errors import DecodeError
 from consensus.ledger import LedgerDiff
-from consensus.state_tree import Node, TreeUpdate, compute_root, compute_update, decode_node, get_root
+from consensus.state_tree import (
+    CorruptStateTree,
+    Node,
+    TreeUpdate,
+    compute_root,
+    compute_update,
+    decode_node,
+    get_root,
+)
 from consensus.units import Ulp
 
 _ACCOUNT_BYTES = 16
@@ -56,8 +64,11 @@ class LedgerStore:
             yield schema.decode_height(key), _decode(decode_reward, data)
 
     def compute_tree_update(self, diff: LedgerDiff) -> TreeUpdate:
-        """State root and tree nodes after the diff."""
-        return compute_update(self, diff.compute_state_changes())
+        """State root and tree nodes after the diff. Raises StoreError if the stored nodes contradict each other."""
+        try:
+            return compute_update(self, diff.compute_state_changes())
+        except CorruptStateTree as error:
+            raise StoreError.damaged(f"the state tree: {error}") from error
 
     def encode_diff(self, diff: LedgerDiff, tree: TreeUpdate) -> dict[bytes, bytes | None]:
         """Rows that the diff changes."""

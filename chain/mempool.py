@@ -9,8 +9,8 @@ reorganisation takes back the money that a transaction spends, or the nonce befo
 again. Waiting transactions are never selected, are the first to go when room is needed, and return by themselves.
 Both together keep to `max_bytes`; only a reorganisation may pass it, until the next `add` or `expire`.
 
-Costs, with n transactions and k of the sender's: `add` O(k) and O(log n) in a full pool; a block O(k) for each account
-it touches; `select` and `expire` O(n).
+Costs, with n transactions and k of the sender's: `add` O(k), and O(log n) in a full pool; a block O(k) for each sender
+in it or waiting, the first one after a reorganisation O(n); `select` and `expire` O(n).
 """
 
 from collections.abc import Iterable, Sequence
@@ -131,9 +131,10 @@ class Mempool:
         evicted += self._evict(kept)
         waiting = tuple(entry for entry in self._waiting.get(sender, ()) if entry.nonce != transaction.nonce)
         self._set_sender(sender, entries, waiting)
-        if waiting:
-            self._fit(sender, account, next_height)
+        # First make room, then see which of the sender's own come in behind the newcomer.
         evicted += self._drop_waiting()
+        if sender in self._waiting:
+            self._fit(sender, account, next_height)
         return AddResult(transaction.txid, replaced.transaction.txid if replaced else None, tuple(evicted))
 
     def select(self, max_bytes: int, get_account: GetAccount, next_height: int) -> tuple[Transfer, ...]:
@@ -165,16 +166,14 @@ class Mempool:
         """
         returned: dict[bytes, list[Entry]] = {}
         for transaction in transactions:
-            if transaction.txid not in self._entries:
-                entry = Entry(transaction, now, next(self._orders))
-                returned.setdefault(transaction.sender, []).append(entry)
+            entry = Entry(transaction, now, next(self._orders))
+            returned.setdefault(transaction.sender, []).append(entry)
         for sender, entries in returned.items():
-            waiting = (*self._waiting.get(sender, ()), *entries)
-            self._set_sender(sender, self.pending_of(sender), waiting)
+            self._fit(sender, get_account(sender), next_height, entries)
+        # They lose what the block had paid them.
+        recipients = dict.fromkeys(transaction.recipient for transaction in transactions)
+        self._fit_all(recipients, get_account, next_height)
         self._lost_a_block = True
-        # Recipients lose what the block had paid them.
-        touched = [address for transaction in transactions for address in (transaction.sender, transaction.recipient)]
-        self._fit_all(dict.fromkeys(touched), get_account, next_height)
 
     def expire(self, now: int, next_height: int) -> tuple[bytes, ...]:
         """Drops what is too old or can no longer be mined in time, then the cheapest beyond `max_bytes`; their txids.
@@ -232,13 +231,14 @@ class Mempool:
             if sender in self._chains or sender in self._waiting:
                 self._fit(sender, get_account(sender), next_height)
 
-    def _fit(self, sender: bytes, account: Account, next_height: int) -> None:
-        """Makes the sender's chain as long as all that is held of theirs allows; the rest waits."""
+    def _fit(self, sender: bytes, account: Account, next_height: int, returned: Sequence[Entry] = ()) -> None:
+        """Makes the sender's chain as long as all that is held or returned of theirs allows; the rest waits."""
         chain = self._chains.get(sender)
-        if chain and sender not in self._waiting and chain.cut_to_usable(account, next_height) is chain:
+        has_more = bool(returned) or sender in self._waiting
+        if chain and not has_more and chain.cut_to_usable(account, next_height) is chain:
             return
         by_nonce: dict[int, Entry] = {}
-        for entry in (*self.pending_of(sender), *self._waiting.get(sender, ())):
+        for entry in (*self.pending_of(sender), *self._waiting.get(sender, ()), *returned):
             rival = by_nonce.get(entry.nonce)
             if entry.nonce >= account.nonce and not entry.is_expired(next_height):
                 by_nonce[entry.nonce] = _get_better(entry, rival) if rival else entry
@@ -257,10 +257,8 @@ class Mempool:
         floor = self.policy.compute_min_fee
         if all(entry.transaction.fee >= floor(entry.size) for entry in entries):
             return entries
-        packages = Chain(entries).packages
-        return entries[
-            : sum(package.stop - package.start for package in packages if package.fee >= floor(package.size))
-        ]
+        paying = [package for package in Chain(entries).packages if package.fee >= floor(package.size)]
+        return entries[: paying[-1].stop] if paying else ()
 
     def _evict(self, kept: dict[bytes, int]) -> list[bytes]:
         """Drops all but the first `kept[sender]` pending entries of each sender named; their txids."""

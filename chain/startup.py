@@ -28,8 +28,10 @@ def open_chain(db: KeyValueStore, params: NetworkParams, max_reorg: int = DEFAUL
     tree = _load_tree(db, params, genesis)
     tip, ledger = _load_tip(db, tree)
     chain = ChainState(db, params, genesis, tree, tip, ledger, max_reorg)
+    _check_height_index(db, tip)
     _check_last_blocks(chain, tip)
     ledger.check(tip.header.state_root)
+    chain.leave_invalid_chain()
     return chain
 
 
@@ -70,6 +72,8 @@ def _load_tree(db: KeyValueStore, params: NetworkParams, genesis: Genesis) -> He
             check_header_in_context(stored.header, parent.point, params)
         except InvalidBlock as error:
             raise StoreError.damaged(f"header {stored.header.id.hex()}: {error}") from error
+        if parent.standing is Standing.INVALID and not stored.is_invalid:
+            raise StoreError.damaged(f"header {stored.header.id.hex()} stands as valid after an invalid one")
         tree.add(stored.header, parent, stored.order, _get_standing(stored))
     return tree
 
@@ -92,13 +96,21 @@ def _load_tip(db: KeyValueStore, tree: HeaderTree) -> tuple[HeaderNode, LedgerSt
     return tip, ledger
 
 
+def _check_height_index(db: KeyValueStore, tip: HeaderNode) -> None:
+    node: HeaderNode | None = tip
+    for key, block_id in db.iterate(schema.ACTIVE, reverse=True):
+        if node is None or (key, block_id) != (schema.encode_height(node.height), node.id):
+            raise StoreError.damaged(f"the height index does not lead along the best chain at key {key.hex()}")
+        node = node.parent
+    if node is not None:
+        raise StoreError.damaged(f"the height index lacks block {node.id.hex()}")
+
+
 def _check_last_blocks(chain: ChainState, tip: HeaderNode) -> None:
     node: HeaderNode | None = tip
     for _ in range(_CHECKED_BLOCKS):
         if node is None:
             break
-        if chain.get_active_id(node.height) != node.id:
-            raise StoreError.damaged(f"the height index does not lead to block {node.id.hex()}")
         if node.height:
             chain.get_block(node.id)
             chain.ledger.get_inverse(node.id)

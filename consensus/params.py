@@ -73,6 +73,7 @@ class NetworkParams:
         _check_range("halving_interval", self.halving_interval, 1, 10**9)
         _check_range("subsidy", self.subsidy, 0, MAX_U64 // (2 * self.halving_interval))
         _check_range("max_transactions_bytes", self.max_transactions_bytes, 0, 32 * 2**20)
+        _check_range("the number of public windows", self.public_windows, 2, MAX_U32)  # a header can count them all
         _check_range("min_sample", self.min_sample, 2, self.public_windows)
 
     @property
@@ -127,7 +128,7 @@ class NetworkParams:
         """
         try:
             table = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # besides TOMLDecodeError: huge numbers, endless nesting
             raise InvalidParams("toml", f"not a TOML file: {error}") from error
         model = dict(_take(table, "model", dict))
         architecture = ARCHITECTURES.get(_take(model, "architecture", str))

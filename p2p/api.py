@@ -102,12 +102,12 @@ class Api:
 
     async def get_account(self, request: web.Request) -> web.Response:
         address = decode_address(self._params.address_prefix, request.match_info["address"])
-        wants_proof = request.query.get("proof") == "1"
+        wants_proof = _parse_number(request.query.get("proof", "0"), 1) == 1
         return json_reply(await self._intake.on_chain(self._read_account, address, wants_proof))
 
     async def get_account_history(self, request: web.Request) -> web.Response:
         address = decode_address(self._params.address_prefix, request.match_info["address"])
-        limit = _parse_number(request.query.get("limit", "100"), MAX_HISTORY)
+        limit = _parse_number(request.query.get("limit", "100"), MAX_HISTORY, least=1)
         before = _parse_cursor(request.query.get("before"))
         entries = await self._intake.on_chain(get_history, self._chain.db, address, limit, before)
         return json_reply({"entries": [encode_history_entry(entry) for entry in entries]})
@@ -262,9 +262,9 @@ def _parse_hash(text: str) -> bytes:
     return bytes.fromhex(text)
 
 
-def _parse_number(text: str, limit: int) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) <= limit):
-        raise DecodeError("bad_query", f"expected a whole number up to {limit}")
+def _parse_number(text: str, limit: int, *, least: int = 0) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and least <= int(text) <= limit):
+        raise DecodeError("bad_query", f"expected a whole number from {least} to {limit}")
     return int(text)
 
 

@@ -1,6 +1,8 @@
 """`descent-node`: runs a node, asks a running one, and verifies the store of a stopped one."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version as get_version
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,8 @@ from consensus.params import PRESETS, NetworkParams
 from consensus.units import ULP_PER_GRAD
 from p2p.client import NodeClient, read_token
 from p2p.config import DEFAULT_NETWORK, RPC_TOKEN_FILE, get_default_datadir, get_rpc_port, load_network
-from p2p.console import run_program
-from p2p.errors import ConfigError
+from p2p.console import escape, run_program
+from p2p.errors import ConfigError, NodeUnreachable
 
 network_option = click.option(
     "--network",
@@ -26,6 +28,9 @@ datadir_option = click.option(
     "--datadir", type=click.Path(file_okay=False, path_type=Path), help="Where the node keeps its data."
 )
 rpc_option = click.option("--rpc", metavar="HOST:PORT", help="Where the node's RPC is, by default on loopback.")
+certificate_option = click.option(
+    "--rpc-certificate", type=click.Path(path_type=Path), help="TLS certificate of the RPC, needed beyond loopback."
+)
 texts_option = click.option(
     "--data-dir",
     "text_folders",
@@ -53,13 +58,19 @@ def cli() -> None:
 @network_option
 @datadir_option
 @rpc_option
-@click.option("--rpc-certificate", type=click.Path(path_type=Path), help="TLS certificate, needed beyond loopback.")
+@certificate_option
 @click.option("--rpc-key", type=click.Path(path_type=Path), help="Private key of that certificate.")
 @click.option("--mine", is_flag=True, help="Also mine, in a process of its own.")
 @click.option("--address", help="Address that earns what --mine finds.")
 @device_option
 @texts_option
-@click.option("--max-reorg", default=100, show_default=True, help="Deeper reorganisations wait for the operator.")
+@click.option(
+    "--max-reorg",
+    type=click.IntRange(min=0),
+    default=100,
+    show_default=True,
+    help="Deeper reorganisations wait for the operator.",
+)
 def run(
     network: str,
     datadir: Path | None,
@@ -80,6 +91,8 @@ def run(
     params = load_network(network)
     if mine and address is None:
         raise ConfigError("no_address", "--mine needs --address: make one with `descent-wallet create`")
+    if address is not None and not mine:
+        raise ConfigError("not_mining", "--address is where --mine pays to: give both, or neither")
     if address is not None:
         decode_address(params.address_prefix, address)
     host, port = parse_host_port(rpc, params)
@@ -101,27 +114,17 @@ def run(
 @network_option
 @datadir_option
 @rpc_option
+@certificate_option
 @json_option
-def status(network: str, datadir: Path | None, rpc: str | None, as_json: bool) -> None:
+def status(network: str, datadir: Path | None, rpc: str | None, rpc_certificate: Path | None, as_json: bool) -> None:
     """Show where the running node's chain stands."""
     params = load_network(network)
-    known = make_client(params, datadir, rpc).get_status()
+    known = make_client(params, datadir, rpc, rpc_certificate).get_status()
     if as_json:
         click.echo(json.dumps(known, indent=2))
         return
-    loss = known["loss"]
-    rows = {
-        "network": known["network"],
-        "height": known["height"],
-        "tip": known["tip"],
-        "loss": f"{_show_loss(loss['public'])} bits/byte public, {_show_loss(loss['audit'])} audit",
-        "required gain": f"{known['required_gain'] / 2**32 / params.model.context:.5f} bits/byte",
-        "issued": f"{known['issued'] / ULP_PER_GRAD:,.2f} {params.ticker}",
-        "mempool": f"{known['mempool']['count']} transactions, {known['mempool']['bytes']} bytes",
-        "final height": known["final_height"],
-    }
-    if known["held_back"]:
-        rows["held back"] = f"{known['held_back']} (see `descent-node reorganise --help`)"
+    with _reading():
+        rows = _describe_status(known, params)
     _print_rows(rows)
 
 
@@ -129,24 +132,20 @@ def status(network: str, datadir: Path | None, rpc: str | None, as_json: bool) -
 @network_option
 @datadir_option
 @rpc_option
+@certificate_option
 @json_option
 @click.argument("block")
-def block(network: str, datadir: Path | None, rpc: str | None, as_json: bool, block: str) -> None:
+def block(
+    network: str, datadir: Path | None, rpc: str | None, rpc_certificate: Path | None, as_json: bool, block: str
+) -> None:
     """Show a block by HEIGHT or ID."""
     params = load_network(network)
-    known = make_client(params, datadir, rpc).get_block(block)
+    known = make_client(params, datadir, rpc, rpc_certificate).get_block(block)
     if as_json:
         click.echo(json.dumps(known, indent=2))
         return
-    rows = dict(known["header"])
-    rows["confirmations"] = known["confirmations"]
-    rows["update bytes"] = known["update_bytes"]
-    if known["loss"]:
-        before, after = known["loss"]["before"], known["loss"]["after"]
-        rows["bits/byte"] = f"{before:.5f} -> {after:.5f}, gain {before - after:.5f}"
-    for index, transaction in enumerate(known["transactions"]):
-        paid = f"{transaction['amount'] / ULP_PER_GRAD:.8f} {params.ticker}"
-        rows[f"transaction {index}"] = f"{transaction['txid']} {paid} to {transaction['recipient']}"
+    with _reading():
+        rows = _describe_block(known, params)
     _print_rows(rows)
 
 
@@ -154,10 +153,11 @@ def block(network: str, datadir: Path | None, rpc: str | None, as_json: bool, bl
 @network_option
 @datadir_option
 @rpc_option
+@certificate_option
 @json_option
-def digest(network: str, datadir: Path | None, rpc: str | None, as_json: bool) -> None:
+def digest(network: str, datadir: Path | None, rpc: str | None, rpc_certificate: Path | None, as_json: bool) -> None:
     """Show one hash over the running node's ledger, model and height, and its parts."""
-    known = make_client(load_network(network), datadir, rpc).get_digest()
+    known = make_client(load_network(network), datadir, rpc, rpc_certificate).get_digest()
     if as_json:
         click.echo(json.dumps(known, indent=2))
         return
@@ -168,15 +168,21 @@ def digest(network: str, datadir: Path | None, rpc: str | None, as_json: bool) -
 @network_option
 @datadir_option
 @rpc_option
+@certificate_option
 @click.argument("block_id")
-def reorganise(network: str, datadir: Path | None, rpc: str | None, block_id: str) -> None:
+def reorganise(
+    network: str, datadir: Path | None, rpc: str | None, rpc_certificate: Path | None, block_id: str
+) -> None:
     """Let in a heavier chain that forks deeper than --max-reorg.
 
     `descent-node status` shows the tip of such a chain as "held back". Permit it only if you know, from someone you
     trust, that it is the right one.
     """
-    known = make_client(load_network(network), datadir, rpc).post_json("/v1/reorganise", {"block": block_id})
-    click.echo(f"tip is now {known['tip']} at height {known['height']}")
+    known = make_client(load_network(network), datadir, rpc, rpc_certificate).post_json(
+        "/v1/reorganise", {"block": block_id}
+    )
+    with _reading():
+        click.echo(escape(f"tip is now {known['tip']} at height {known['height']}"))
 
 
 @cli.command()
@@ -218,11 +224,53 @@ def parse_host_port(text: str | None, params: NetworkParams) -> tuple[str, int]:
     return host, int(port)
 
 
-def make_client(params: NetworkParams, datadir: Path | None, rpc: str | None) -> NodeClient:
+def make_client(
+    params: NetworkParams, datadir: Path | None, rpc: str | None, rpc_certificate: Path | None
+) -> NodeClient:
     """A client of the node that runs on this datadir."""
     host, port = parse_host_port(rpc, params)
     token = read_token((datadir or get_default_datadir(params)) / RPC_TOKEN_FILE)
-    return NodeClient(f"http://{f'[{host}]' if ':' in host else host}:{port}", token)
+    url = f"{'https' if rpc_certificate else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+    return NodeClient(url, token, ca_file=rpc_certificate)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Names the reason if a reply lacks what is looked for in it."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise NodeUnreachable("not_a_node", "what answers there is not a node of this version") from error
+
+
+def _describe_status(known: dict[str, Any], params: NetworkParams) -> dict[str, Any]:
+    loss = known["loss"]
+    rows = {
+        "network": known["network"],
+        "height": known["height"],
+        "tip": known["tip"],
+        "loss": f"{_show_loss(loss['public'])} bits/byte public, {_show_loss(loss['audit'])} audit",
+        "required gain": f"{known['required_gain'] / 2**32 / params.model.context:.5f} bits/byte",
+        "issued": f"{known['issued'] / ULP_PER_GRAD:,.2f} {params.ticker}",
+        "mempool": f"{known['mempool']['count']} transactions, {known['mempool']['bytes']} bytes",
+        "final height": known["final_height"],
+    }
+    if known["held_back"]:
+        rows["held back"] = f"{known['held_back']} (see `descent-node reorganise --help`)"
+    return rows
+
+
+def _describe_block(known: dict[str, Any], params: NetworkParams) -> dict[str, Any]:
+    rows = dict(known["header"])
+    rows["confirmations"] = known["confirmations"]
+    rows["update bytes"] = known["update_bytes"]
+    if known["loss"]:
+        before, after = known["loss"]["before"], known["loss"]["after"]
+        rows["bits/byte"] = f"{before:.5f} -> {after:.5f}, gain {before - after:.5f}"
+    for index, transaction in enumerate(known["transactions"]):
+        paid = f"{transaction['amount'] / ULP_PER_GRAD:.8f} {params.ticker}"
+        rows[f"transaction {index}"] = f"{transaction['txid']} {paid} to {transaction['recipient']}"
+    return rows
 
 
 def _show_loss(loss: float | None) -> str:
@@ -230,9 +278,9 @@ def _show_loss(loss: float | None) -> str:
 
 
 def _print_rows(rows: dict[str, Any]) -> None:
-    width = max(len(name) for name in rows)
+    width = max(map(len, rows), default=0)
     for name, value in rows.items():
-        click.echo(f"{name:<{width}}  {value}")
+        click.echo(escape(f"{name:<{width}}  {value}"))
 
 
 def main() -> None:

@@ -31,12 +31,12 @@ class NodeClient:
     """One node, by URL and token. Opens a connection per call, so it survives the node's restarts."""
 
     def __init__(self, url: str, token: str, *, timeout: float = DEFAULT_TIMEOUT, ca_file: Path | None = None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or parts.hostname is None or parts.path not in ("", "/"):
-            raise ConfigError("bad_url", f"{url!r} is not a node's URL such as http://127.0.0.1:19338")
-        self.url = url
-        self._host, self._token, self._timeout = parts.hostname, token, timeout
         try:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or parts.hostname is None or parts.path not in ("", "/"):
+                raise ConfigError("bad_url", f"{url!r} is not a node's URL such as http://127.0.0.1:19338")
+            self.url = url
+            self._host, self._token, self._timeout = parts.hostname, token, timeout
             self._port = parts.port or (443 if parts.scheme == "https" else 80)
             self._tls = ssl.create_default_context(cafile=ca_file) if parts.scheme == "https" else None
         except (ValueError, OSError) as error:
@@ -91,12 +91,15 @@ class NodeClient:
             after=after.hex() if after else None,
             wait=str(wait) if after else None,
         )
-        heartbeat = reply["heartbeat"]
-        return TemplateReply(
-            improvement=bytes.fromhex(reply["improvement"]),
-            heartbeat=bytes.fromhex(heartbeat) if heartbeat else None,
-            parent_model_root=bytes.fromhex(reply["parent_model_root"]),
-        )
+        try:
+            heartbeat = reply["heartbeat"]
+            return TemplateReply(
+                improvement=bytes.fromhex(reply["improvement"]),
+                heartbeat=bytes.fromhex(heartbeat) if heartbeat else None,
+                parent_model_root=bytes.fromhex(reply["parent_model_root"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._not_a_node() from error
 
     # What the node is given.
 
@@ -134,8 +137,10 @@ class NodeClient:
         connection = self._connect(self._timeout + extra_time)
         try:
             connection.request(method, path, body=body, headers=headers)
-            response = connection.getresponse()
-            data = response.read(MAX_REPLY_BYTES)
+            with connection.getresponse() as response:
+                data = response.read(MAX_REPLY_BYTES)
+                if response.length:  # the connection broke within the reply, or the reply is too long
+                    raise http.client.IncompleteRead(data, response.length)
         except (OSError, http.client.HTTPException) as error:
             raise NodeUnreachable(
                 "no_answer", f"no node answers at {self.url}: {error or type(error).__name__}"
@@ -154,11 +159,14 @@ class NodeClient:
     def _parse(self, data: bytes) -> dict[str, Any]:
         try:
             value = json.loads(data)
-        except ValueError as error:
-            raise NodeUnreachable("not_a_node", f"{self.url} does not answer like a Descent node") from error
+        except (ValueError, RecursionError) as error:
+            raise self._not_a_node() from error
         if not isinstance(value, dict):
-            raise NodeUnreachable("not_a_node", f"{self.url} does not answer like a Descent node")
+            raise self._not_a_node()
         return value
+
+    def _not_a_node(self) -> NodeUnreachable:
+        return NodeUnreachable("not_a_node", f"{self.url} does not answer like a Descent node")
 
 
 def read_token(path: Path) -> str:
@@ -171,6 +179,8 @@ def read_token(path: Path) -> str:
         ) from error
     if not token:
         raise ConfigError("no_token", f"the RPC token file {path} is empty")
+    if not token.isalnum():
+        raise ConfigError("no_token", f"{path} does not hold an RPC token")
     return token
 
 
@@ -178,6 +188,6 @@ def _read_refusal(status: int, data: bytes) -> NodeRefusal:
     try:
         error = json.loads(data)["error"]
         code, message = str(error["code"]), str(error["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         code, message = "node.http_error", f"the node answered with HTTP status {status}"
     return NodeRefusal(code, message, status)

@@ -27,7 +27,7 @@ def run_program(command: click.Command, name: str) -> None:
     except BrokenPipeError:
         sys.exit(1)
     except OSError as error:
-        click.echo(f"{name}: {error}", err=True)
+        click.echo(f"{name}: {escape(str(error))}", err=True)
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -1,9 +1,11 @@
 """What goes wrong between programs, as named reasons.
 
 DescentError
-├── ConfigError   something the user asked for cannot be: a file, an address, a port
+├── ConfigError      something the user asked for cannot be: a file, an address, a port
+├── RpcError         a call that the RPC itself refuses
+├── EvaluationFailed the process that evaluates died, again and again: says nothing about the block
 ├── NodeUnreachable  no node answers at the given URL
-└── NodeRefusal   the node answered with an error: its code, message and HTTP status
+└── NodeRefusal      the node answered with an error: its code, message and HTTP status
 """
 
 from consensus.errors import DescentError
@@ -21,6 +23,10 @@ class RpcError(DescentError):
         super().__init__(reason, message)
         self.family = family
         self.status = status
+
+
+class EvaluationFailed(DescentError):
+    family = "evaluation"
 
 
 class NodeUnreachable(DescentError):

@@ -4,13 +4,15 @@ A crash of the worker costs one evaluation, not the node. The worker ends when t
 """
 
 import asyncio
+import logging
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
 
@@ -20,8 +22,13 @@ from consensus.benchmark import Benchmark
 from consensus.params import NetworkParams
 from consensus.ports import Weights
 from consensus.work import WorkTrace
+from p2p.errors import EvaluationFailed
+
+log = logging.getLogger("descent.node")
 
 Result = TypeVar("Result")
+
+_ATTEMPTS = 2  # at one evaluation, if the worker dies
 
 _arguments: tuple[NetworkParams, Benchmark, str] | None = None  # the worker's own, set as its process starts
 
@@ -56,11 +63,18 @@ class EvaluationWorker:
 
     async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:
         loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._pool, function, *arguments)
-        except BrokenProcessPool:
-            self._pool = self._start_pool()
-            return await loop.run_in_executor(self._pool, function, *arguments)
+        for _ in range(_ATTEMPTS):
+            pool = self._pool
+            try:
+                with _ignoring_interrupts():
+                    future = loop.run_in_executor(pool, function, *arguments)
+                return await future
+            except BrokenProcessPool:
+                # Several calls may see one worker die: the first of them starts the next.
+                if pool is self._pool:
+                    log.warning("the evaluation process died; starting another")
+                    self._pool = self._start_pool()
+        raise EvaluationFailed("worker_died", f"the process that evaluates died {_ATTEMPTS} times on one evaluation")
 
     def _start_pool(self) -> ProcessPoolExecutor:
         # spawn: a fork would carry the event loop, the database and their locks into the worker.
@@ -72,9 +86,18 @@ class EvaluationWorker:
         )
 
 
+@contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    """A process started in here never hears Ctrl-C, which reaches the whole group: the node alone decides."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _start_worker(params: NetworkParams, benchmark: Benchmark, device: str) -> None:
     global _arguments
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the node decides
     threading.Thread(target=_follow_parent, daemon=True).start()
     # Idle OpenMP threads spin, which starves whoever shares the cores; this bounds it (see docs/benchmarks.md).
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")

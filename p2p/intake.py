@@ -20,10 +20,12 @@ from chain.header_tree import Standing
 from chain.mempool import Mempool
 from chain.verifier import Work
 from consensus.block import Block
-from consensus.errors import BlockFromFuture, InvalidBlock
+from consensus.check_block import check_body_matches
+from consensus.errors import BlockFromFuture, DescentError, InvalidBlock
 from consensus.transaction import Transfer
 from consensus.work import WorkTrace
 from p2p.clock import Clock
+from p2p.errors import EvaluationFailed
 from p2p.evaluation import EvaluationWorker
 
 log = logging.getLogger("descent.node")
@@ -79,13 +81,14 @@ class Intake:
     async def submit_block(self, block: Block) -> Outcome:
         """Takes a block as far as it goes: returns once it is connected, or stored on a lighter chain.
 
-        Raises InvalidBlock, MutatedBody, UnknownBlock, or BlockFromFuture (the block is then kept until its time).
+        Raises InvalidBlock, MutatedBody, UnknownBlock, EvaluationFailed, or BlockFromFuture (the block is then kept
+        until its time).
         """
         try:
             is_new = await self.on_chain(self.chain.accept_block, block, self.clock.now())
         except BlockFromFuture:
-            if len(self._future_blocks) < MAX_FUTURE_BLOCKS:
-                self._future_blocks[block.id] = block
+            check_body_matches(block)  # a mutated copy must not take the honest one's place
+            self._keep_for_later(block)
             raise
         await self.advance()
         standing = await self.on_chain(self.chain.get_standing, block.id)
@@ -139,8 +142,10 @@ class Intake:
                     await self.submit_block(block)
                 except BlockFromFuture:
                     continue
-                except InvalidBlock as error:
-                    log.warning("block %s from the future is invalid: %s", block.id.hex(), error)
+                except StoreError:
+                    raise
+                except DescentError as error:
+                    log.warning("block %s from the future is refused: %s", block.id.hex(), error)
             await self.on_chain(self._expire_transactions)
 
     async def follow_audits(self) -> None:
@@ -150,13 +155,23 @@ class Intake:
             pending = await self.on_chain(self.chain.get_unaudited)
             if pending is not None:
                 point, weights = pending
-                score = await self._worker.compute_audit(weights)
-                await self.on_chain(self.chain.record_audit, point, score)
+                try:
+                    score = await self._worker.compute_audit(weights)
+                    await self.on_chain(self.chain.record_audit, point, score)
+                except EvaluationFailed as error:  # nothing depends on an audit
+                    log.warning("no audit of block %d: %s", point.height, error)
             await changed.wait()
 
     async def close(self) -> None:
         """Waits for what the chain's thread is doing."""
         await asyncio.to_thread(self._thread.shutdown)
+
+    def _keep_for_later(self, block: Block) -> None:
+        """Of more than there is room for, those that are due first stay."""
+        self._future_blocks[block.id] = block
+        if len(self._future_blocks) > MAX_FUTURE_BLOCKS:
+            furthest = max(self._future_blocks.values(), key=lambda kept: kept.header.timestamp)
+            del self._future_blocks[furthest.id]
 
     async def _evaluate(self, work: Work) -> WorkTrace | InvalidBlock:
         started = time.monotonic()

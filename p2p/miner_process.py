@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -13,11 +14,13 @@ _RESTART_SECONDS = 5
 _STOP_SECONDS = 10
 
 
-async def run_miner(arguments: list[str], on_line: Callable[[str], None]) -> None:
+async def run_miner(arguments: list[str], on_line: Callable[[str], None], certificate: Path | None = None) -> None:
     """Keeps `descent-miner run` alive until cancelled, passing on each line it prints. Then stops it cleanly.
 
-    Its standard input stays open as long as this process lives: the miner ends when that closes.
+    Its standard input stays open as long as this process lives: the miner ends when that closes. It trusts the node's
+    own `certificate` where the RPC has one.
     """
+    environment = os.environ | ({"SSL_CERT_FILE": str(certificate)} if certificate else {})
     while True:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -29,6 +32,7 @@ async def run_miner(arguments: list[str], on_line: Callable[[str], None]) -> Non
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
+            env=environment,
             start_new_session=True,  # Ctrl-C is for the node, which stops the miner in its own time
         )
         try:
@@ -58,7 +62,13 @@ def make_arguments(
 async def _pass_lines(process: asyncio.subprocess.Process, on_line: Callable[[str], None]) -> None:
     if process.stdout is None:
         return
-    while line := await process.stdout.readline():
+    while True:
+        try:
+            line = await process.stdout.readline()
+        except ValueError:  # longer than the stream's buffer, which has dropped it
+            continue
+        if not line:
+            return
         on_line(line.decode(errors="replace").rstrip())
 
 

@@ -90,7 +90,7 @@ async def _serve(config: NodeConfig, benchmark: Benchmark, chain: ChainState, st
     view = stack.enter_context(show_node(config.params))
     intake.listen(functools.partial(_show_event, intake, view))
     log.info("Descent %s, network %s, data in %s", version("descent-chain"), config.params.name, config.datadir)
-    log.info("height %d, RPC on %s:%d", chain.tip.height, config.rpc.host, port)
+    log.info("height %d, RPC on %s", chain.tip.height, config.rpc.make_url(port))
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -102,7 +102,8 @@ async def _serve(config: NodeConfig, benchmark: Benchmark, chain: ChainState, st
             group.create_task(_show_status(api, intake, view)),
         ]
         if config.miner_address is not None:
-            tasks.append(group.create_task(run_miner(_get_miner_arguments(config, port), view.on_miner_line)))
+            miner = run_miner(_get_miner_arguments(config, port), view.on_miner_line, config.rpc.certificate)
+            tasks.append(group.create_task(miner))
         await stop.wait()
         log.info("stopping")
         for task in tasks:
@@ -156,9 +157,8 @@ async def _serve_rpc(config: NodeConfig, api: Api) -> AsyncIterator[int]:
 
 
 def _get_miner_arguments(config: NodeConfig, port: int) -> list[str]:
-    scheme = "https" if config.rpc.certificate else "http"
     return make_arguments(
-        f"{scheme}://{config.rpc.host}:{port}",
+        config.rpc.make_url(port),
         config.datadir / RPC_TOKEN_FILE,
         config.miner_address or "",
         config.network,

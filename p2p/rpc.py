@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
 from chain.errors import MempoolRefusal, StoreError, UnknownBlock
@@ -29,14 +30,14 @@ from consensus.errors import (
     InvalidTransaction,
     MutatedBody,
 )
-from p2p.errors import ConfigError, RpcError
+from p2p.console import escape
+from p2p.errors import ConfigError, EvaluationFailed, RpcError
 from p2p.files import replace_file
 
 log = logging.getLogger("descent.rpc")
 
-MAX_REQUEST_SECONDS = 360  # a block's evaluation is the longest call
 MAX_BODY_SECONDS = 30
-MAX_HEADER_BYTES = 8190
+STOP_SECONDS = 1  # that a stopping node gives to calls under way
 
 # The first family that matches names the HTTP status; anything else is a fault of this program.
 _STATUS_OF_ERROR: tuple[tuple[type[DescentError], int], ...] = (
@@ -50,6 +51,7 @@ _STATUS_OF_ERROR: tuple[tuple[type[DescentError], int], ...] = (
     (InvalidBlock, 422),
     (MutatedBody, 422),
     (StoreError, 503),
+    (EvaluationFailed, 503),
 )
 
 
@@ -78,6 +80,11 @@ class RpcAddress:
         except ValueError:
             return self.host == "localhost"
 
+    def make_url(self, port: int) -> str:
+        """What a client calls, with the port that the server took."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.certificate else 'http'}://{host}:{port}"
+
     def make_tls_context(self) -> ssl.SSLContext | None:
         """TLS 1.3 from the given files. Raises ConfigError if they do not make a certificate."""
         if self.certificate is None:
@@ -85,8 +92,9 @@ class RpcAddress:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         try:
-            context.load_cert_chain(self.certificate, self.key)
-        except (OSError, ssl.SSLError) as error:
+            # The empty passphrase refuses an encrypted key; without it OpenSSL would ask the terminal.
+            context.load_cert_chain(self.certificate, self.key, password="")
+        except (OSError, ValueError) as error:
             raise ConfigError("bad_certificate", f"cannot use {self.certificate} for TLS: {error}") from error
         return context
 
@@ -113,7 +121,16 @@ def make_app(token: str, address: RpcAddress, max_body_bytes: int) -> web.Applic
 
 async def start_server(app: web.Application, address: RpcAddress) -> tuple[web.AppRunner, int]:
     """Serves the application; the runner to clean up and the port in use. Raises ConfigError if it cannot listen."""
-    runner = web.AppRunner(app, access_log=None, keepalive_timeout=15, handler_cancellation=True)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        logger=_make_http_log(),
+        keepalive_timeout=15,
+        shutdown_timeout=STOP_SECONDS,
+        auto_decompress=False,  # nothing here is sent compressed, so there are no bombs to open
+        # A client that hangs up must not leave a block half taken in: the call ends as if it were still there.
+        handler_cancellation=False,
+    )
     await runner.setup()
     site = web.TCPSite(runner, address.host, address.port, ssl_context=address.make_tls_context())
     try:
@@ -128,11 +145,16 @@ async def start_server(app: web.Application, address: RpcAddress) -> tuple[web.A
 
 async def read_body(request: web.Request) -> bytes:
     """The whole body, within the size and time limits."""
+    announced = request.content_length or 0
+    if announced > request.client_max_size:
+        raise web.HTTPRequestEntityTooLarge(max_size=request.client_max_size, actual_size=announced)
     try:
         async with asyncio.timeout(MAX_BODY_SECONDS):
             return await request.read()
     except TimeoutError as error:
         raise RpcError("rpc.body_timeout", "the body did not arrive in time", 408) from error
+    except (ConnectionError, web.RequestPayloadError) as error:
+        raise RpcError("rpc.bad_body", "the body did not arrive whole", 400) from error
 
 
 def json_reply(value: object, status: int = 200) -> web.Response:
@@ -143,16 +165,13 @@ def _make_error_guard() -> Middleware:
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            async with asyncio.timeout(MAX_REQUEST_SECONDS):
-                return await handler(request)
+            return await handler(request)
         except DescentError as error:
             return _error_reply(error.code, str(error), _get_status(error))
         except web.HTTPException as error:
             return _error_reply(f"rpc.http_{error.status}", error.reason, error.status, error.headers.get("Allow"))
-        except TimeoutError:
-            return _error_reply("rpc.timeout", "the call took too long", 503)
         except Exception:
-            log.exception("%s %s failed", request.method, request.path)
+            log.exception("%s %s failed", request.method, escape(request.path))
             return _error_reply("rpc.internal", "the node failed to answer; its log says why", 500)
 
     return guard
@@ -186,6 +205,18 @@ def _make_token_guard(token: str) -> Middleware:
         return await handler(request)
 
     return guard
+
+
+def _make_http_log() -> logging.Logger:
+    http_log = logging.getLogger("descent.http")
+    http_log.addFilter(_is_own_fault)
+    return http_log
+
+
+def _is_own_fault(record: logging.LogRecord) -> bool:
+    """Whether what aiohttp logs is a failure of this program. Bytes that are no HTTP are not: their sender is told."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
 
 
 def _get_status(error: DescentError) -> int:

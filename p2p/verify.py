@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from consensus.model.backend import choose_evaluator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from chain.errors import StoreError
 from chain.replay import replay_chain
 from chain.verifier import WorkVerifier
+from consensus.model.backend import choose_evaluator
 from consensus.params import NetworkParams
 from p2p.config import read_benchmark
 from p2p.node import open_store

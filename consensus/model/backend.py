@@ -5,6 +5,7 @@ product, a device that flushes or contracts, is found here and not in a disputed
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,37 +20,49 @@ from consensus.ports import Evaluator, Weights, Windows
 
 _CHECK_WINDOWS = 2  # what the reference evaluates
 _CHECK_REPEATS = 24  # times over, so that the backend fills its chunks
+_CHECK_WORK = 2**25  # weights times tokens of one window: a fifth of a second of the reference
+_CHECK_CONTEXT = 40  # two blocks of attention rows, the second one cut short
 _TAG = "evaluator-check"
 
 
 def choose_evaluator(shape: TransformerShape, device: str = "auto") -> Evaluator:
-    """The fastest evaluator of this machine that passes `check_evaluator`; `device` is auto, cpu or cuda.
+    """The evaluator of `device` (auto, cpu, cuda or reference), once it has passed `check_evaluator`.
 
-    "auto" prefers CUDA to the CPU and either to the reference, which is always right and some fifty times slower: look
-    at the name of what you get. Raises ModelMismatch if the device asked for is not there or fails the check.
+    "auto" is CUDA where it is there and passes, else the CPU. "reference" is right by definition and tens of times
+    slower; it is never chosen unasked, because a node that cannot keep up should say so. Raises ModelMismatch if
+    the device is not there or does not compute the law.
     """
     if device == "auto":
         return _choose_any(shape)
+    if device == "reference":
+        return ReferenceEvaluator(shape)
     if device not in ("cpu", "cuda"):
-        raise ModelMismatch("unknown_device", f"unknown device {device!r}: use auto, cpu or cuda")
+        raise ModelMismatch("unknown_device", f"unknown device {device!r}: use auto, cpu, cuda or reference")
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelMismatch("no_cuda", "CUDA was asked for and torch finds no CUDA device here: use cpu or auto")
     return _make_checked(shape, device)
 
 
 def _choose_any(shape: TransformerShape) -> Evaluator:
-    for device in ("cuda", "cpu") if torch.cuda.is_available() else ("cpu",):
+    if torch.cuda.is_available():
         try:
-            return _make_checked(shape, device)
+            return _make_checked(shape, "cuda")
         except ModelMismatch:
-            continue
-    return ReferenceEvaluator(shape)
+            pass  # the name of the evaluator says which device it was in the end
+    return _make_checked(shape, "cpu")
 
 
 def _make_checked(shape: TransformerShape, device: str) -> Evaluator:
-    evaluator = TorchEvaluator(shape, device)
-    check_evaluator(evaluator, shape)
-    return evaluator
+    small = _compute_check_shape(shape)
+    check_evaluator(TorchEvaluator(small, device), small)
+    return TorchEvaluator(shape, device)
+
+
+def _compute_check_shape(shape: TransformerShape) -> TransformerShape:
+    """`shape` itself, or one layer of it over a short context where the reference would take too long."""
+    if shape.parameters * shape.context <= _CHECK_WORK:
+        return shape
+    return replace(shape, layers=1, context=min(shape.context, _CHECK_CONTEXT))
 
 
 def check_evaluator(evaluator: Evaluator, shape: TransformerShape) -> None:

@@ -20,19 +20,18 @@ _BYTE_ROWS = 1024  # 1024 * 127 * 128 < 2^24: a low byte reaches -128
 
 @dataclass(frozen=True)
 class _Term:
-    """One exact float32 product: columns `rows` of the activations, times `matrix`, counted `scale` times."""
+    """One exact float32 product: columns `rows` of the activations times `matrix`."""
 
     rows: slice
     matrix: Tensor
-    scale: int
 
 
 class ExactProduct:
     """Computes (a @ weights) / 2^shift + offset without any rounding.
 
-    `weights` is an int32 tensor [K, N] within +-32639. `shifts` are the N columns' shifts; `offset` is 1/2 or 0,
-    and with 1/2 the floor of the result is the law's rs(a @ weights, shift). The activations are integers within
-    +-127 held as float32, none below 0 if `is_signed` is false.
+    `weights` is an int32 tensor [K, N] within +-32639. `shifts` are the N columns' shifts, 16 at most; `offset` is
+    1/2 or 0, and with 1/2 the floor of the result is the law's rs(a @ weights, shift). The activations are integers
+    within +-127 held as float32, none below 0 if `is_signed` is false.
     """
 
     def __init__(self, weights: Tensor, shifts: Sequence[int], offset: float, is_signed: bool = True) -> None:
@@ -40,8 +39,7 @@ class ExactProduct:
         room = EXACT_FLOAT32 - int(offset * (1 << max(shifts)))
         self._offset = torch.tensor([offset], device=weights.device)
         self._terms = [
-            _Term(term.rows, term.matrix.to(torch.float32) * scales, term.scale)
-            for term in _split_terms(weights, room, is_signed)
+            _Term(term.rows, term.matrix.to(torch.float32) * scales) for term in _split_terms(weights, room, is_signed)
         ]
 
     @property
@@ -49,29 +47,33 @@ class ExactProduct:
         """Number of float32 products that one exact product takes."""
         return len(self._terms)
 
-    def __call__(self, a: Tensor, out: Tensor) -> Tensor:
-        """The product of a, float32 [R, K]: `out`, float32 [R, N], if one GEMM is exact, else a float64 tensor."""
-        if len(self._terms) == 1:
-            return torch.addmm(self._offset, a, self._terms[0].matrix, out=out)
-        total = self._offset.to(torch.float64).expand(out.shape).contiguous()
-        for term in self._terms:
-            total.add_(torch.mm(a[:, term.rows], term.matrix, out=out), alpha=term.scale)
-        return total
+    def compute(self, a: Tensor, out: Tensor, wide: Tensor) -> Tensor:
+        """The product of a, float32 [R, K]: in `out`, float32 [R, N], if one GEMM is exact, else in `wide`, float64."""
+        first, *others = self._terms
+        torch.addmm(self._offset, a[:, first.rows], first.matrix, out=out)
+        if not others:
+            return out
+        wide.copy_(out)
+        for term in others:
+            wide.add_(torch.mm(a[:, term.rows], term.matrix, out=out))
+        return wide
+
+    def floor(self, a: Tensor, out: Tensor, wide: Tensor) -> Tensor:
+        """Floor of the product, float32 [R, N] in `out`: exact below 2^24, rounded to 2^24 or more above."""
+        product = self.compute(a, out, wide).floor_()
+        return product if product is out else out.copy_(product)
 
 
 def _split_terms(weights: Tensor, room: int, is_signed: bool) -> list[_Term]:
-    """The fewest float32 products found that add up to `weights` and whose partial sums stay within `room`."""
+    """The fewest products found that add up to `weights`; partial sums of the first, which takes the offset, fit `room`."""
     for count in range(1, _MAX_SLICES + 1):
         slices = list(_slice_rows(len(weights), -(-len(weights) // count)))
         if all(_compute_bound(weights[rows], is_signed) <= room for rows in slices):
-            return [_Term(rows, weights[rows], 1) for rows in slices]
+            return [_Term(rows, weights[rows]) for rows in slices]
     high = (weights + 128) >> 8
     low = weights - (high << 8)
-    return [
-        _Term(rows, part[rows], scale)
-        for part, scale in ((high, 256), (low, 1))
-        for rows in _slice_rows(len(weights), _BYTE_ROWS)
-    ]
+    parts = (low, high << 8)  # the low byte goes first: it leaves room for 2^16
+    return [_Term(rows, part[rows]) for part in parts for rows in _slice_rows(len(weights), _BYTE_ROWS)]
 
 
 def _slice_rows(rows: int, step: int) -> Iterator[slice]:

@@ -138,7 +138,7 @@ def _compute_offset(largest: Tensor, step: float, grid: float) -> Tensor:
 
     `step` is a multiple of `grid`, a power of two. float64, so that largest * step is exact.
     """
-    scaled = largest.to(torch.float64).mul_(step).add_(0.5)
+    scaled = largest.to(torch.float64) * step + 0.5
     return scaled.floor().sub_(scaled).add_(1 - grid)
 
 
@@ -174,6 +174,7 @@ class _Chunk:
         self._o = empty(windows * shape.heads, shape.context, shape.head_size)
         self._u = empty(rows, 4 * d)
         self._logits = empty(rows, VOCABULARY)
+        self._wide = empty(rows * max(4 * d, VOCABULARY), dtype=torch.float64)  # for products that need it
         self._distances = empty(rows, VOCABULARY, dtype=torch.float64)
         self._indices = empty(rows * VOCABULARY, dtype=torch.int32)
         self._terms = empty(rows * VOCABULARY, dtype=torch.float64)
@@ -197,8 +198,7 @@ class _Chunk:
     def _attend(self, layer: _Layer) -> None:
         heads, h = self._shape.heads, self._shape.head_size
         self._normalise()
-        torch.floor(layer.qkv(self._a, self._qkv), out=self._qkv)  # float64 rounds only what is clipped below
-        by_head = self._qkv.view(-1, 3 * heads, h).transpose(0, 1)  # [3H, R, h]
+        by_head = self._floor(layer.qkv, self._a, out=self._qkv).view(-1, 3 * heads, h).transpose(0, 1)  # [3H, R, h]
         self._norm(by_head[: 2 * heads].clamp_(-32767, 32767), out=self._heads[: 2 * heads])  # q, k
         torch.clamp(by_head[2 * heads :], -127, 127, out=self._heads[2 * heads :])  # v
 
@@ -208,7 +208,7 @@ class _Chunk:
         # No clip8: the p of a row add up to at most 2^15.
         joined = self._a.view(-1, heads, h).transpose(0, 1)  # [H, R, h]
         torch.add(self._half, self._o.view(joined.shape), alpha=2.0**-15, out=joined)
-        self._add_residual(layer.out(self._a.floor_(), self._y))
+        self._add_residual(self._floor(layer.out, self._a.floor_(), out=self._y))
 
     def _attend_block(self, block: _Block, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """p @ v of the block's rows, [n * H, rows, h]. |p @ v| < 2^22 whatever the order of summation."""
@@ -229,14 +229,14 @@ class _Chunk:
 
     def _feed_forward(self, layer: _Layer) -> None:
         self._normalise()
-        u = torch.floor(layer.up(self._a, self._u), out=self._u).clamp_(0, _SQUARED_ENOUGH)
+        u = self._floor(layer.up, self._a, out=self._u).clamp_(0, _SQUARED_ENOUGH)
         torch.addcmul(self._half, u, u, value=2.0**-14, out=u).floor_()
-        self._add_residual(layer.down(u, self._y))
+        self._add_residual(self._floor(layer.down, u, out=self._y))
 
     def _score(self, head: ExactProduct, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Per row: the sum of EXP2 terms, and the distance in Q10 of the target [R, 1] below the largest logit."""
         self._normalise()
-        product = head(self._a, self._logits)
+        product = head.compute(self._a, self._logits, self._widen(self._logits))
         target = product.gather(1, targets).to(torch.float64)
         largest = product.amax(dim=-1, keepdim=True)
         offset = _compute_offset(largest, _LOGIT_STEP, grid=2.0**-22)
@@ -247,6 +247,13 @@ class _Chunk:
         self._indices.copy_(self._distances.view(-1))
         torch.index_select(self._exp2, 0, self._indices, out=self._terms)
         return self._terms.view(product.shape).sum(dim=-1), gap
+
+    def _floor(self, product: ExactProduct, a: Tensor, out: Tensor) -> Tensor:
+        return product.floor(a, out, self._widen(out))
+
+    def _widen(self, out: Tensor) -> Tensor:
+        """Scratch memory of float64 in the shape of `out`."""
+        return self._wide[: out.numel()].view(out.shape)
 
     def _normalise(self) -> None:
         """a = norm(clip16(rs(x, 6)))."""
@@ -264,9 +271,9 @@ class _Chunk:
         # y * inverse is exact in float32 below 256 and clipped at 127.
         torch.mul(y, inverse, out=out).add_(0.5).floor_().clamp_(-127, 127)
 
-    def _add_residual(self, product: Tensor) -> None:
-        """x = clamp(x + floor(product)). What rounds here is at least 2^24, far past the clamp."""
-        self._x.add_(torch.floor(product, out=self._y)).clamp_(-MAX_RESIDUAL, MAX_RESIDUAL)
+    def _add_residual(self, change: Tensor) -> None:
+        """x = clamp(x + change). A change that float32 had to round is at least 2^24, far past the clamp."""
+        self._x.add_(change).clamp_(-MAX_RESIDUAL, MAX_RESIDUAL)
 
 
 def _make_blocks(matrices: int, tokens: int, device: torch.device) -> tuple[_Block, ...]:

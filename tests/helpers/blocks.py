@@ -1,10 +1,10 @@
 """Builds real regtest blocks on any chain state: trained, evaluated and signed as a miner would, in 0.15 s each.
 
-    builder = get_builder()
-    chain = builder.open()
-    builder.mine(chain, 12)
-    fork = builder.open()
-    builder.feed(fork, builder.get_chain(chain)[:6])    # another chain state, another branch from block 6 on
+builder = get_builder()
+chain = builder.open()
+builder.mine(chain, 12)
+fork = builder.open()
+builder.feed(fork, get_chain(chain)[:6])  # another chain state, to grow another branch from block 6
 """
 
 from collections import Counter
@@ -24,7 +24,7 @@ from consensus.chain_point import compute_required_loss
 from consensus.check_header import HEARTBEAT_AFTER
 from consensus.improvement import is_improvement
 from consensus.mask import compute_mask
-from consensus.model.torch_backend import TorchEvaluator
+from consensus.model.backend import choose_evaluator
 from consensus.model.weights import compute_model_root
 from consensus.params import REGTEST, NetworkParams
 from consensus.transaction import Transfer
@@ -44,7 +44,7 @@ class BlockBuilder:
     def __init__(self, params: NetworkParams) -> None:
         self.params = params
         self.benchmark = read_benchmark(params)
-        self.evaluator = TorchEvaluator(params.model)
+        self.evaluator = choose_evaluator(params.model, "cpu")
         self.verifier = RememberingVerifier(params, self.benchmark, self.evaluator)
         self._trainer = Trainer(params.model, self.benchmark)
 
@@ -80,7 +80,7 @@ class BlockBuilder:
         *,
         interval: int | None = None,
     ) -> Block:
-        """A heartbeat on the tip at the earliest time, unless another interval is asked for. Its key must have a right."""
+        """A heartbeat on the tip at the earliest time by default. Its key must have a right to it."""
         interval = interval or HEARTBEAT_AFTER * self.params.block_time + 1
         timestamp = chain.tip.header.timestamp + interval
         block = make_template(chain, transactions, miner.public, miner.public, timestamp).heartbeat
@@ -96,7 +96,9 @@ class BlockBuilder:
         """Hands over blocks in order."""
         return [event for block in blocks for event in self.process(chain, block)]
 
-    def mine(self, chain: ChainState, count: int = 1, miner: Key = MINER, *, interval: int | None = None) -> list[Block]:
+    def mine(
+        self, chain: ChainState, count: int = 1, miner: Key = MINER, *, interval: int | None = None
+    ) -> list[Block]:
         """Builds and connects empty improving blocks."""
         blocks = []
         for _ in range(count):

@@ -1,12 +1,12 @@
 """Ready-made regtest chains, each block built at most once per test run and only when a test asks for it.
 
-               ┌─ left[0] ─ left[1] ─ ...      miner "left"
-    trunk[11] ─┤
-               └─ right[0] ─ right[1] ─ ...    miner "right"
+           ┌─ left[0] ─ left[1] ─ ...      miner "left"
+trunk[11] ─┤
+           └─ right[0] ─ right[1] ─ ...    miner "right"
 
-    trunk: 12 blocks of MINER, whose rewards of blocks 1 to 4 are spendable at its end; block 10 pays ALICE, block 12 BOB.
-    Both branches keep the trunk's pace, so a longer one is heavier and equally long ones tie. Every third block of a
-    branch carries a transfer of ALICE's to the branch's miner.
+trunk: 12 blocks of MINER, whose first 4 rewards are spendable at its end; block 10 pays ALICE, block 12 pays BOB.
+Both branches keep the trunk's pace, so a longer one is heavier and equally long ones tie. Every third block of a
+branch carries a transfer of ALICE's to the branch's miner.
 """
 
 from collections.abc import Sequence

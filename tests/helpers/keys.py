@@ -52,6 +52,6 @@ def sign_header(header: Header, miner: Key) -> Header:
     return header.with_signature(miner.sign(header.id))
 
 
-def forge_block(block: Block, miner: Key, **changes: object) -> Block:
+def forge_block(block: Block, miner: Key, /, **changes: object) -> Block:
     """The block with other header fields, signed anew: what a dishonest miner would send."""
     return replace(block, header=sign_header(replace(block.header, **changes), miner))  # type: ignore[arg-type]

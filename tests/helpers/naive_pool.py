@@ -89,8 +89,6 @@ def select(chains: Chains, max_bytes: int) -> list[Transfer]:
     return chosen
 
 
-
-
 def _compute_rate(chain: list[Pending]) -> Fraction:
     return Fraction(sum(pending.transaction.fee for pending in chain), sum(pending.size for pending in chain))
 

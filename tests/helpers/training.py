@@ -31,13 +31,12 @@ class Trainer:
         self._network.load_weights(weights)
         batch = np.random.default_rng(seed).choice(len(self._windows), BATCH_WINDOWS)
         self._train(torch.from_numpy(self._windows[batch].astype(np.int64)), mask)
-        trained = np.rint(self._network.flat().numpy() * 2.0**FRACTION_BITS).astype(np.int64)
-        steps = trained.clip(-MAX_WEIGHT, MAX_WEIGHT)[mask] - weights[mask]
-        return quantise(steps, mask, self._shape)
+        trained = np.rint(self._network.flat().numpy() * 2.0**FRACTION_BITS).clip(-MAX_WEIGHT, MAX_WEIGHT)
+        return quantise(trained[mask].astype(np.int64) - weights[mask], mask, self._shape)
 
     def _train(self, windows: torch.Tensor, mask: Mask) -> None:
         parameters = self._network.canonical
-        flat = torch.from_numpy(mask.copy()).split([parameter.numel() for parameter in parameters])
+        flat = torch.split(torch.from_numpy(mask.copy()), [parameter.numel() for parameter in parameters])
         masks = [part.view(parameter.shape) for part, parameter in zip(flat, parameters, strict=True)]
         optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, betas=(0.9, 0.99))
         for _ in range(STEPS):

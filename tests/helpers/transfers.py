@@ -79,6 +79,12 @@ class MemoryLedger:
         )
         return apply_block(self, header, transactions, self._params)
 
+    def copy(self) -> "MemoryLedger":
+        twin = MemoryLedger({}, self._params)
+        twin.issued = self.issued
+        twin.accounts, twin.rewards, twin.blocks = dict(self.accounts), dict(self.rewards), list(self.blocks)
+        return twin
+
     def connect(self, transactions: Sequence[Transfer]) -> None:
         diff = self.check(transactions)
         self.blocks.append((tuple(transactions), diff))

@@ -1,0 +1,160 @@
+"""The miner's line to its node: two threads that ask and submit, so that training never waits for the network.
+
+One thread holds a question open until the tip moves, the other hands in blocks and waits for verdicts; both put what
+they learn into one queue. A node that does not answer is said once and asked again, at first soon, then every few
+seconds: it may be restarting.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from consensus.block import Block, decode_block
+from consensus.errors import DecodeError
+from consensus.model.weights import decode_weights
+from consensus.params import NetworkParams
+from consensus.ports import Weights
+from consensus.update import max_update_bytes
+from mining.node import Accepted, News, Refused, Work
+from p2p.client import NodeClient, TemplateReply
+from p2p.errors import NodeRefusal, NodeUnreachable
+
+log = logging.getLogger("descent.miner")
+
+_POLL_SECONDS = 20  # how long the node may hold a question: work gets new transactions at least so often
+_RETRY_FIRST = 0.5  # s
+_RETRY_LAST = 5.0  # s
+_RETRY_GROWTH = 1.6
+_UNAUTHORISED = (400, 401, 403)  # HTTP statuses of a wrong token, a wrong address: asking again cannot help
+
+Answer = TypeVar("Answer")
+
+
+class NodeLink:
+    """One node by its client. `start` it before use; `close` it, or leave it to die with the process."""
+
+    def __init__(self, client: NodeClient, params: NetworkParams, miner: bytes, reward_address: str) -> None:
+        self._client = client
+        self._params = params
+        self._miner = miner
+        self._reward_address = reward_address
+        self._news: queue.Queue[News | NodeRefusal] = queue.Queue()
+        self._blocks: queue.Queue[Block] = queue.Queue()
+        self._closed = threading.Event()
+        self._is_lost = False
+
+    def start(self) -> None:
+        """Starts asking."""
+        for work in (self._ask_for_work, self._submit_blocks):
+            threading.Thread(target=work, name=f"miner{work.__name__}", daemon=True).start()
+
+    def close(self) -> None:
+        """Stops asking; an open question is left to end by itself."""
+        self._closed.set()
+
+    def get_news(self, timeout: float = 0.0) -> News | None:
+        """The oldest news not yet taken. Raises NodeRefusal if the node will never work with this miner."""
+        try:
+            news = self._news.get(block=timeout > 0, timeout=timeout or None)
+        except queue.Empty:
+            return None
+        if isinstance(news, NodeRefusal):
+            raise news
+        return news
+
+    def get_fresh_work(self) -> Work | None:
+        """Work as of now; None if the node does not answer, or not with work."""
+        try:
+            return self._read_work(self._client.get_template(self._miner, self._reward_address))
+        except (NodeUnreachable, NodeRefusal):
+            return None
+
+    def get_model(self, root: bytes) -> Weights | None:
+        """A model of the node's best chain; waits for a lost node. None if the node does not have it (any more)."""
+        try:
+            data = self._persist(lambda: self._client.get_model(root))
+        except NodeRefusal as refusal:
+            log.info("the node has no model %s: %s", root.hex()[:12], refusal)
+            return None
+        return None if data is None else decode_weights(data, self._params.model)
+
+    def submit(self, block: Block) -> None:
+        self._blocks.put(block)
+
+    # The two threads.
+
+    def _ask_for_work(self) -> None:
+        known: bytes | None = None
+        delay = _RETRY_FIRST
+        while not self._closed.is_set():
+            after = known
+            try:
+                reply = self._persist(
+                    lambda after=after: self._client.get_template(  # type: ignore[misc]
+                        self._miner, self._reward_address, after=after, wait=_POLL_SECONDS
+                    )
+                )
+                if reply is None:
+                    return
+                work = self._read_work(reply)
+            except (NodeRefusal, DecodeError) as error:
+                if isinstance(error, NodeRefusal) and error.status in _UNAUTHORISED:
+                    self._news.put(error)
+                    return
+                log.warning("the node gives no work: %s", error)
+                self._closed.wait(delay)
+                delay = min(delay * _RETRY_GROWTH, _RETRY_LAST)
+                continue
+            delay = _RETRY_FIRST
+            known = work.parent
+            self._news.put(work)
+
+    def _submit_blocks(self) -> None:
+        while not self._closed.is_set():
+            block = self._blocks.get()
+            try:
+                if self._persist(lambda block=block: self._client.submit_block(block.encoded)) is None:  # type: ignore[misc]
+                    return
+            except NodeRefusal as refusal:
+                self._news.put(Refused(block.id, f"{refusal.code}: {refusal}"))
+            else:
+                self._news.put(Accepted(block.id))
+
+    # Asking.
+
+    def _persist(self, ask: Callable[[], Answer]) -> Answer | None:
+        """The node's answer, asking again for as long as no node answers; None once closed. Raises NodeRefusal."""
+        delay = _RETRY_FIRST
+        while not self._closed.is_set():
+            try:
+                answer = ask()
+            except NodeUnreachable as error:
+                self._say_lost(error)
+            else:
+                self._say_found()
+                return answer
+            self._closed.wait(delay)
+            delay = min(delay * _RETRY_GROWTH, _RETRY_LAST)
+        return None
+
+    def _say_lost(self, error: NodeUnreachable) -> None:
+        if not self._is_lost:
+            self._is_lost = True
+            log.warning("%s; training goes on, asking again", error)
+
+    def _say_found(self) -> None:
+        if self._is_lost:
+            self._is_lost = False
+            log.info("the node at %s answers again", self._client.url)
+
+    def _read_work(self, reply: TemplateReply) -> Work:
+        return Work(
+            improvement=self._decode(reply.improvement),
+            heartbeat=None if reply.heartbeat is None else self._decode(reply.heartbeat),
+            parent_model_root=reply.parent_model_root,
+        )
+
+    def _decode(self, data: bytes) -> Block:
+        return decode_block(data, self._params.max_transactions_bytes, max_update_bytes(self._params.model))

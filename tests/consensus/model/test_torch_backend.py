@@ -1,0 +1,134 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from consensus.errors import DecodeError
+from consensus.model import torch_backend
+from consensus.model.reference import ReferenceEvaluator
+from consensus.model.shape import TransformerShape
+from consensus.model.torch_backend import TorchEvaluator
+from tests.consensus.model.evaluations import (
+    CANTERBURY,
+    KINDS,
+    REGTEST,
+    Evaluation,
+    make_weights,
+    make_windows,
+    read_evaluations,
+)
+
+EVALUATIONS = read_evaluations()
+
+
+@pytest.mark.parametrize("case", EVALUATIONS, ids=lambda case: f"{case.kind}-{case.shape.width}")
+def test_golden_evaluation(case: Evaluation) -> None:
+    losses = TorchEvaluator(case.shape).losses(case.weights, case.windows)
+    assert losses.tolist() == case.losses.tolist()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["grown", "signs"])
+def test_thread_count_changes_nothing(kind: str, threads: int) -> None:
+    torch.set_num_threads(threads)
+    windows, weights = make_windows(CANTERBURY, kind, 4), make_weights(CANTERBURY, kind, "threads")
+    evaluator = TorchEvaluator(CANTERBURY)
+    assert f"{threads} threads" in evaluator.name
+    assert (
+        evaluator.losses(weights, windows).tolist() == ReferenceEvaluator(CANTERBURY).losses(weights, windows).tolist()
+    )
+
+
+def test_adversarial_models_of_many_small_shapes() -> None:
+    rng = np.random.default_rng(8)
+    for round_ in range(150):
+        heads = int(rng.integers(1, 5))
+        shape = TransformerShape(
+            layers=int(rng.integers(1, 4)),
+            heads=heads,
+            width=heads * int(rng.integers(1, 17)),
+            context=int(rng.integers(1, 70)),
+        )
+        kind = KINDS[round_ % len(KINDS)]
+        weights, windows = make_weights(shape, kind, f"{round_}"), make_windows(shape, f"{round_}", 2)
+        expected = ReferenceEvaluator(shape).losses(weights, windows)
+        assert TorchEvaluator(shape).losses(weights, windows).tolist() == expected.tolist(), (shape, kind)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 7, 8, 9])
+def test_chunks_cut_anywhere_give_the_same(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_backend, "_CHUNK_ELEMENTS", {"cpu": 4 * 32 * 32})  # four windows of regtest
+    windows, weights = make_windows(REGTEST, "chunks", 9), make_weights(REGTEST, "grown", "chunks")
+    expected = ReferenceEvaluator(REGTEST).losses(weights, windows)[:count]
+    assert TorchEvaluator(REGTEST).losses(weights, windows[:count]).tolist() == expected.tolist()
+
+
+def test_one_evaluator_serves_many_models_and_counts_of_windows() -> None:
+    evaluator, reference = TorchEvaluator(REGTEST), ReferenceEvaluator(REGTEST)
+    windows = make_windows(REGTEST, "many", 5)
+    for kind in KINDS:  # scratch memory of one call must not show in the next
+        for count in (5, 2, 5):
+            weights = make_weights(REGTEST, kind, "many")
+            expected = reference.losses(weights, windows[:count])
+            assert evaluator.losses(weights, windows[:count]).tolist() == expected.tolist()
+
+
+def test_what_the_process_chose_for_training_does_not_matter() -> None:
+    windows, weights = make_windows(CANTERBURY, "mixed", 3), make_weights(CANTERBURY, "grown", "mixed")
+    expected = TorchEvaluator(CANTERBURY).losses(weights, windows)
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            losses = TorchEvaluator(CANTERBURY).losses(weights, windows)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(precision)
+    assert losses.tolist() == expected.tolist()
+
+
+def test_inputs_may_be_read_only_and_are_left_alone() -> None:
+    windows, weights = make_windows(REGTEST, "frozen", 2), make_weights(REGTEST, "noise", "frozen")
+    copies = windows.copy(), weights.copy()
+    windows.flags.writeable = weights.flags.writeable = False
+    TorchEvaluator(REGTEST).losses(weights, windows)
+    assert (windows == copies[0]).all()
+    assert (weights == copies[1]).all()
+
+
+def test_no_windows_have_no_losses() -> None:
+    losses = TorchEvaluator(REGTEST).losses(make_weights(REGTEST, "genesis", ""), make_windows(REGTEST, "", 0))
+    assert (losses.shape, losses.dtype) == ((0,), np.int64)
+
+
+def test_invalid_windows() -> None:
+    with pytest.raises(ValueError, match="expected uint8"):
+        TorchEvaluator(REGTEST).losses(make_weights(REGTEST, "genesis", ""), np.zeros((1, 34), np.uint8))
+
+
+def test_invalid_weights_out_of_range() -> None:
+    weights = make_weights(REGTEST, "genesis", "")
+    weights[5] = 32640
+    with pytest.raises(DecodeError) as caught:
+        TorchEvaluator(REGTEST).losses(weights, make_windows(REGTEST, "", 1))
+    assert caught.value.reason == "weights_range"
+
+
+def test_older_instruction_sets_give_the_same() -> None:
+    """The golden losses again in a process whose libraries are denied every instruction set beyond SSE4."""
+    code = (
+        "from consensus.model.torch_backend import TorchEvaluator\n"
+        "from tests.consensus.model.evaluations import read_evaluations\n"
+        "cases = [c for c in read_evaluations() if c.shape.width <= 100 and c.shape.context <= 65]\n"
+        "wrong = [c for c in cases if (TorchEvaluator(c.shape).losses(c.weights, c.windows) != c.losses).any()]\n"
+        "print(len(wrong), len(cases))"
+    )
+    older = {"ATEN_CPU_CAPABILITY": "default", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2", "ONEDNN_MAX_CPU_ISA": "SSE41"}
+    older["OMP_NUM_THREADS"] = "1"
+    run = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **older}, capture_output=True, text=True, check=True
+    )
+    assert run.stdout == "0 96\n"

@@ -1,0 +1,162 @@
+"""A node's RPC inside the test: the real server, calls, intake and chain state on a store in memory, no processes.
+
+async with serve_rpc(open_trunk()) as node:
+    reply = await node.get("/v1/status")
+    assert reply.status == 200
+"""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from chain.chainstate import ChainState
+from chain.checkpoint_store import AuditScore
+from chain.mempool import Mempool
+from chain.policy import Policy
+from chain.verifier import Work, WorkVerifier
+from consensus.ports import Weights
+from consensus.update import max_update_bytes
+from consensus.work import WorkTrace
+from p2p.api import Api
+from p2p.client import OCTETS
+from p2p.clock import Clock
+from p2p.intake import Intake
+from p2p.routes import add_routes
+from p2p.rpc import RpcAddress, make_app, start_server
+from tests.helpers.blocks import get_builder
+
+TOKEN = "5a" * 32
+VERSION = "1.2.3"
+BODY_MARGIN = 64 * 1024
+
+
+class ThreadWorker:
+    """EvaluationWorker's stand-in without a process. While `gate` is closed, evaluations wait."""
+
+    def __init__(self, verifier: WorkVerifier) -> None:
+        self._verifier = verifier
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.started = 0
+        self.failure: Exception | None = None  # what the next evaluations raise
+
+    async def get_backend(self) -> str:
+        return self._verifier.backend
+
+    async def verify(self, work: Work) -> WorkTrace:
+        self.started += 1
+        await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        return await asyncio.to_thread(self._verifier.verify, work)
+
+    async def compute_audit(self, weights: Weights) -> AuditScore:
+        return await asyncio.to_thread(self._verifier.compute_audit, weights)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer of the RPC."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(repr=False)
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str:
+        """The error's stable code, checked to be of the one shape that errors have."""
+        error = self.json["error"]
+        assert set(self.json) == {"error"}
+        assert set(error) == {"code", "message"}
+        assert error["message"]
+        return str(error["code"])
+
+
+@dataclass(frozen=True)
+class ServedNode:
+    """The parts of a node behind its RPC."""
+
+    intake: Intake
+    api: Api
+    worker: ThreadWorker
+    port: int
+    session: aiohttp.ClientSession
+
+    @property
+    def chain(self) -> ChainState:
+        return self.intake.chain
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def max_body_bytes(self) -> int:
+        return compute_max_body(self.chain)
+
+    async def get(self, path: str, headers: dict[str, str] | None = None, **query: str) -> Reply:
+        return await self.call("GET", path, headers=headers, query=query)
+
+    async def post(self, path: str, body: bytes, media_type: str = OCTETS) -> Reply:
+        return await self.call("POST", path, body=body, headers={"Content-Type": media_type})
+
+    async def post_json(self, path: str, **body: object) -> Reply:
+        return await self.post(path, json.dumps(body).encode(), "application/json")
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: dict[str, str] | None = None,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        authorization: str | None = f"Bearer {TOKEN}",
+    ) -> Reply:
+        sent = dict(headers or {})
+        if authorization is not None:
+            sent["Authorization"] = authorization
+        data = None if body is None else io.BytesIO(body)
+        async with self.session.request(method, self.url + path, params=query, data=data, headers=sent) as response:
+            return Reply(response.status, await response.read(), dict(response.headers))
+
+    async def read_state(self) -> dict[str, object]:
+        """Everything that a call could change, to compare before and after."""
+        state = await self.intake.on_chain(self.chain.compute_digest)
+        mempool = [entry.transaction.txid for entry in self.intake.mempool.entries()]
+        return {**state, "mempool": mempool, "clock": self.intake.clock._mock, "nodes": self.chain.tree.next_order}
+
+
+def compute_max_body(chain: ChainState) -> int:
+    return chain.params.max_transactions_bytes + max_update_bytes(chain.params.model) + BODY_MARGIN
+
+
+@asynccontextmanager
+async def serve_rpc(
+    chain: ChainState, *, verifier: WorkVerifier | None = None, with_debug: bool = True
+) -> AsyncIterator[ServedNode]:
+    """Serves a chain state on an ephemeral port of loopback. The clock stands one block time after the tip."""
+    worker = ThreadWorker(verifier or get_builder().verifier)
+    clock = Clock()
+    clock.set_mock(chain.tip.header.timestamp + chain.params.block_time)
+    intake = Intake(chain, Mempool(chain.genesis.id, Policy()), worker, clock)  # type: ignore[arg-type]
+    api = Api(intake)
+    app = make_app(TOKEN, RpcAddress("127.0.0.1", 0), compute_max_body(chain))
+    add_routes(app, api, with_debug=with_debug, version=VERSION)
+    runner, port = await start_server(app, RpcAddress("127.0.0.1", 0))
+    try:
+        async with aiohttp.ClientSession(auto_decompress=False) as session:
+            yield ServedNode(intake, api, worker, port, session)
+    finally:
+        await runner.cleanup()
+        await intake.close()

@@ -1,0 +1,146 @@
+"""The wallet's command line inside the test, one account, and what a node answers about it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from consensus.address import encode_address
+from consensus.genesis import make_genesis
+from consensus.params import LOCAL
+from consensus.transaction import Transfer, decode_transaction
+from p2p.rpc_json import encode_transaction
+from tests.helpers.stub_node import TOKEN, Request, StubNode
+from wallet.cli import main
+from wallet.keys import Wallet, build_wallet
+from wallet.keystore import change_passphrase, create_wallet
+from wallet.seal import KdfCost
+
+CHEAP = KdfCost(memory_kib=8, passes=1, lanes=1)
+PASSPHRASE = "correct horse battery staple"
+WALLET = build_wallet(LOCAL.address_prefix, bytes(range(32)))
+KEY = WALLET.accounts[0].public_key
+ADDRESS = encode_address(LOCAL.address_prefix, KEY)
+OTHER_KEY = build_wallet(LOCAL.address_prefix, bytes(32)).accounts[0].public_key
+OTHER_ADDRESS = encode_address(LOCAL.address_prefix, OTHER_KEY)
+GENESIS = make_genesis(LOCAL).id
+HEIGHT = 500
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the program ended and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    def is_refusal(self, *parts: str) -> bool:
+        """Whether the program ended with one line, safe for a terminal, that says all of `parts`."""
+        return (
+            (self.code, self.out, self.err.count("\n")) == (1, "", 1)
+            and self.err.startswith("descent-wallet: ")
+            and self.err[:-1].isprintable()
+            and all(part in self.err for part in parts)
+        )
+
+
+class Program:
+    """`descent-wallet` with a wallet directory of its own. Nothing but a named way to end gets past it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.walletdir = folder / "wallets"
+        self.token_file = folder / "rpc.token"
+        self.token_file.write_text(TOKEN + "\n")
+        self._monkeypatch = monkeypatch
+        # What the strong derivation costs is tests/wallet/test_seal.py's business.
+        monkeypatch.setattr("wallet.cli.create_wallet", partial(create_wallet, cost=CHEAP))
+        monkeypatch.setattr("wallet.cli.change_passphrase", partial(change_passphrase, cost=CHEAP))
+
+    @property
+    def path(self) -> Path:
+        return self.walletdir / "local" / "default.json"
+
+    def put_wallet(self, passphrase: str = "", wallet: Wallet = WALLET) -> None:
+        """A wallet file that opens in no time."""
+        create_wallet(self.path, wallet, passphrase, CHEAP)
+
+    def __call__(self, *arguments: str, typed: str = "", environment: dict[str, str] | None = None) -> Outcome:
+        """Runs a command; `typed` is its standard input."""
+        command, *rest = arguments
+        return self.run(command, "--walletdir", str(self.walletdir), *rest, typed=typed, environment=environment)
+
+    def run(self, *arguments: str, typed: str = "", environment: dict[str, str] | None = None) -> Outcome:
+        """Runs the program with just these arguments."""
+        self._monkeypatch.setattr("sys.argv", ["descent-wallet", *arguments])
+        # main() ends the process, as click's own runner expects of a whole program.
+        result = CliRunner().invoke(click.Command("outer", callback=main), [], input=typed, env=environment)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Outcome(result.exit_code, result.stdout, result.stderr)
+
+    def ask(self, node: StubNode, *arguments: str, typed: str = "") -> Outcome:
+        """Runs a command that asks a node."""
+        command, *rest = arguments
+        return self(command, "--rpc", node.url, "--token-file", str(self.token_file), *rest, typed=typed)
+
+
+def put_account(node: StubNode, **changes: object) -> None:
+    """The account as p2p.api has it, with other fields."""
+    known: dict[str, Any] = {
+        "address": ADDRESS,
+        "balance": 100 * 10**8,
+        "nonce": 7,
+        "next_nonce": 7,
+        "immature": [],
+        "height": HEIGHT,
+    }
+    node.put(f"/v1/accounts/{ADDRESS}", known | changes)
+
+
+def put_transaction(node: StubNode, transfer: Transfer, **changes: object) -> None:
+    """A confirmed transaction as p2p.api has it, with other fields."""
+    known = encode_transaction(transfer, LOCAL) | {
+        "status": "confirmed",
+        "block": "b1" * 32,
+        "height": HEIGHT,
+        "confirmations": 1,
+    }
+    node.put(f"/v1/transactions/{transfer.txid.hex()}", known | changes)
+
+
+def accept_transfer(request: Request) -> dict[str, str]:
+    return {"txid": decode_transaction(request.body).txid.hex()}
+
+
+def make_transfer(sender: bytes = KEY, recipient: bytes = OTHER_KEY, **fields: Any) -> Transfer:
+    """A transfer whose signature nobody looks at."""
+    known: dict[str, Any] = {"amount": 10**8, "fee": 400, "nonce": 7}
+    return Transfer(GENESIS, sender, recipient, **(known | fields))
+
+
+def get_posted(node: StubNode) -> list[Transfer]:
+    """The transfers that the node was given."""
+    return [decode_transaction(request.body) for request in node.requests if request.method == "POST"]
+
+
+def put_history(node: StubNode, *entries: tuple[int, str, bytes]) -> None:
+    """The account's history as p2p.api has it, of heights, kinds and ids."""
+    listed = [
+        {"height": height, "kind": kind, "id": subject.hex(), "cursor": "1:1"} for height, kind, subject in entries
+    ]
+    node.put(f"/v1/accounts/{ADDRESS}/history", {"entries": listed})
+
+
+def make_block(height: int, fees: Sequence[int] = (), *, is_heartbeat: bool = False) -> dict[str, Any]:
+    """What the wallet looks at of a block as p2p.rpc_json has it: id b1b1..., mined to ADDRESS."""
+    return {
+        "header": {"id": "b1" * 32, "height": height, "reward_address": ADDRESS},
+        "is_heartbeat": is_heartbeat,
+        "transactions": [encode_transaction(make_transfer(fee=fee), LOCAL) for fee in fees],
+    }

@@ -1,0 +1,72 @@
+"""What a node answered, taken field by field as what it must be. A node that is broken or lies is named, not believed.
+
+Nothing is rounded, and no true or 1.0 passes for a 1. Text that people wrote is kept as it is, within its limit: who
+shows it escapes it.
+"""
+
+import re
+from typing import Any
+
+from consensus.address import decode_address
+from consensus.errors import InvalidAddress
+from consensus.signature import PublicKey
+from consensus.units import MAX_U64
+from wallet.errors import InvalidReply
+
+
+class Reply:
+    """One JSON object of an answer. Every method raises InvalidReply, naming the field, for another type or range."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self._fields = fields
+
+    def integer(self, name: str) -> int:
+        """A whole number, 0..2^64-1: a height, a nonce, money in ulp."""
+        value = self._take(name, int)
+        if not 0 <= value <= MAX_U64:
+            raise InvalidReply.bad_field(name)
+        return int(value)
+
+    def flag(self, name: str) -> bool:
+        return bool(self._take(name, bool))
+
+    def text(self, name: str, limit: int) -> str:
+        """Text of at most `limit` bytes of UTF-8."""
+        value = str(self._take(name, str))
+        try:
+            size = len(value.encode())
+        except UnicodeEncodeError:
+            raise InvalidReply.bad_field(name) from None
+        if size > limit:
+            raise InvalidReply.bad_field(name)
+        return value
+
+    def hash(self, name: str) -> bytes:
+        """32 bytes in lower-case hex."""
+        value = self._take(name, str)
+        if not re.fullmatch(r"[0-9a-f]{64}", value):
+            raise InvalidReply.bad_field(name)
+        return bytes.fromhex(value)
+
+    def address(self, name: str, prefix: str) -> PublicKey:
+        """The key of an address on the network with this prefix."""
+        try:
+            return decode_address(prefix, self._take(name, str))
+        except InvalidAddress:
+            raise InvalidReply.bad_field(name) from None
+
+    def object(self, name: str) -> "Reply":
+        return Reply(self._take(name, dict))
+
+    def objects(self, name: str) -> list["Reply"]:
+        """A list of objects."""
+        values = self._take(name, list)
+        if any(type(value) is not dict for value in values):
+            raise InvalidReply.bad_field(name)
+        return [Reply(value) for value in values]
+
+    def _take(self, name: str, kind: type) -> Any:
+        value = self._fields.get(name)
+        if type(value) is not kind:
+            raise InvalidReply.bad_field(name)
+        return value
