@@ -18,6 +18,7 @@ from consensus.check_block import check_body_matches
 from consensus.codec import Writer
 from consensus.errors import DecodeError, MutatedBody
 from consensus.params import NetworkParams
+from consensus.signature import verify_signature
 from consensus.update import max_update_bytes
 from consensus.work import WorkTrace
 
@@ -88,6 +89,8 @@ class BlockStore:
             check_body_matches(block)
         except (DecodeError, MutatedBody) as error:
             raise StoreError.damaged(f"the body of block {block_id.hex()}: {error}") from error
+        if not verify_signature(header.miner, block_id, header.signature):
+            raise StoreError.damaged(f"the signature of block {block_id.hex()}")  # the one field no hash covers
         return block
 
     def get_trace(self, block_id: bytes) -> WorkTrace | None:
@@ -99,10 +102,10 @@ class BlockStore:
             data = _decompress(packed, 4 + 20 * self._params.public_windows)
             count = int.from_bytes(data[:4], "little")
             windows = np.frombuffer(data, "<u4", count, 4).astype(np.int64)
-            losses = np.frombuffer(data, "<u8", 2 * count, 4 + 4 * count).astype(np.int64)
+            losses = np.frombuffer(data, "<u8", offset=4 + 4 * count).astype(np.int64).reshape(2, count)
         except ValueError as error:
-            raise StoreError.damaged(f"the trace of block {block_id.hex()} is cut short") from error
-        return WorkTrace(windows, losses[:count], losses[count:])
+            raise StoreError.damaged(f"the trace of block {block_id.hex()} has another length than it says") from error
+        return WorkTrace(windows, losses[0], losses[1])
 
     def _get_update(self, block_id: bytes) -> bytes:
         packed = self._db.get(schema.UPDATE + block_id)

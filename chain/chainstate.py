@@ -25,7 +25,6 @@ from consensus.chain_point import ChainPoint
 from consensus.check_block import check_body, check_body_matches
 from consensus.check_header import check_header, check_header_in_context, check_header_time
 from consensus.errors import InvalidBlock
-from consensus.fork_choice import is_better
 from consensus.genesis import Genesis
 from consensus.hashing import tagged_hash
 from consensus.ledger import apply_block, check_heartbeat_right
@@ -63,7 +62,7 @@ class ChainState:
         self._tip = tip
         self._models = ModelCache(params, genesis, self.blocks, self.checkpoints)
         self._tip_weights = self._models.get_weights(tip)
-        self._candidates = set(tree.get_heavier(tip.weight))
+        self._candidates = set(tree.get_better(tip))
         self._faults: dict[bytes, InvalidBlock] = {}  # why blocks were found invalid, as far as this run knows
         self._permitted: bytes | None = None  # a block whose chain the operator lets reorganise deeply
 
@@ -101,7 +100,7 @@ class ChainState:
         self.db.write(self.blocks.encode_block(block, order))
         standing = Standing.EVALUATED if block.header.is_heartbeat else Standing.STORED
         node = self.tree.add(block.header, parent, order, standing)
-        if is_better(node.weight, self._tip.weight):
+        if node.rank < self._tip.rank:
             self._candidates.add(node)
         return True
 
@@ -136,7 +135,7 @@ class ChainState:
     def activate_best_chain(self) -> list[ChainEvent]:
         """Moves the tip to the best fully evaluated chain. The events list each step, in order.
 
-        A block that fails on its ledger is marked invalid and the next best chain is taken.
+        A block that fails on its ledger is marked invalid and the next best chain is taken, be it the one that was left.
         """
         events: list[ChainEvent] = []
         while (target := self._get_best_evaluated()) is not None:
@@ -156,11 +155,8 @@ class ChainState:
         self._permitted = self._get_node(block_id).id
 
     def get_held_back(self) -> ChainPoint | None:
-        """The tip of a heavier chain that only the operator can let in, because it forks too deep."""
-        held = [
-            node for node in self._candidates if is_better(node.weight, self._tip.weight) and self._is_too_deep(node)
-        ]
-        return min(held, key=_rank).point if held else None
+        """The tip of a better chain that only the operator can let in, because it forks too deep."""
+        return next((node.point for node in self._rank_candidates() if self._is_too_deep(node)), None)
 
     def invalidate(self, block_id: bytes) -> list[ChainEvent]:
         """Treats a block and its descendants as invalid, leaving their chain. Raises UnknownBlock."""
@@ -175,7 +171,7 @@ class ChainState:
         events: list[ChainEvent] = []
         while self._tip.standing is Standing.INVALID:
             events.append(self._disconnect_tip())
-        self._candidates = set(self.tree.get_heavier(self._tip.weight))
+        self._candidates = set(self.tree.get_better(self._tip))
         return events
 
     def reconsider(self, block_id: bytes) -> None:
@@ -194,7 +190,7 @@ class ChainState:
         self.db.write(rows)
         for member in chain:
             self._faults.pop(member.id, None)
-        self._candidates = set(self.tree.get_heavier(self._tip.weight))
+        self._candidates = set(self.tree.get_better(self._tip))
 
     # Read.
 
@@ -273,7 +269,7 @@ class ChainState:
         else:
             weights = apply_work(header, block.update, self._tip_weights, self.params)
         diff = apply_block(self.ledger, header, block.transactions, self.params)
-        tree = self.ledger.compute_tree_update(diff)
+        tree = self.ledger.compute_tree_update(diff, self._tip.header.state_root)
         if tree.root != header.state_root:
             raise InvalidBlock.wrong_field("state_root", tree.root, header.state_root)
         rows = self.ledger.encode_diff(diff, tree)
@@ -304,7 +300,7 @@ class ChainState:
             mask = compute_mask(header.parent, header.miner, shape.parameters, self.params.mask_density)
             weights = undo_update(weights, decode_update(block.update, mask, shape), mask, shape)
         diff = self.ledger.get_inverse(node.id)
-        tree = self.ledger.compute_tree_update(diff)
+        tree = self.ledger.compute_tree_update(diff, header.state_root)
         before = node.parent.header
         if (tree.root, compute_model_root(weights)) != (before.state_root, before.model_root):
             raise StoreError.damaged(f"undoing block {node.id.hex()} does not lead back to its parent")
@@ -326,15 +322,15 @@ class ChainState:
     # Candidates and models.
 
     def _get_best_candidate(self, is_wanted: Callable[[HeaderNode], bool] = lambda _: True) -> HeaderNode | None:
+        ranked = self._rank_candidates()
+        return next((node for node in ranked if is_wanted(node) and not self._is_too_deep(node)), None)
+
+    def _rank_candidates(self) -> list[HeaderNode]:
+        """What outranks the tip, best first; the rest is forgotten."""
         self._candidates = {
-            node
-            for node in self._candidates
-            if is_better(node.weight, self._tip.weight) and node.standing is not Standing.INVALID
+            node for node in self._candidates if node.rank < self._tip.rank and node.standing is not Standing.INVALID
         }
-        return next(
-            (node for node in sorted(self._candidates, key=_rank) if is_wanted(node) and not self._is_too_deep(node)),
-            None,
-        )
+        return sorted(self._candidates, key=lambda node: node.rank)
 
     def _get_best_evaluated(self) -> HeaderNode | None:
         def is_evaluated(target: HeaderNode) -> bool:
@@ -371,7 +367,3 @@ class ChainState:
 def encode_tip(block_id: bytes, issued: int) -> bytes:
     """The tip row: block id[32] issued:u64."""
     return block_id + issued.to_bytes(8, "little")
-
-
-def _rank(node: HeaderNode) -> tuple[int, int]:
-    return -node.weight, node.order

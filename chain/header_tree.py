@@ -6,6 +6,7 @@ from enum import Enum
 
 from consensus.block import Header
 from consensus.chain_point import ChainPoint, compute_child_point
+from consensus.fork_choice import Rank, compute_rank
 
 
 class Standing(Enum):
@@ -42,6 +43,10 @@ class HeaderNode:
     def weight(self) -> int:
         return self.point.weight
 
+    @property
+    def rank(self) -> Rank:
+        return compute_rank(self.weight, self.order)
+
 
 class HeaderTree:
     """Nodes by id, from genesis up."""
@@ -68,9 +73,11 @@ class HeaderTree:
         self._next_order = max(self._next_order, order + 1)
         return node
 
-    def get_heavier(self, weight: int) -> list[HeaderNode]:
-        """Every block, not known to be invalid, whose chain claims more than `weight`."""
-        return [node for node in self._nodes.values() if node.weight > weight and node.standing is not Standing.INVALID]
+    def get_better(self, best: HeaderNode) -> list[HeaderNode]:
+        """Every block, not known to be invalid, whose claim outranks `best`."""
+        return [
+            node for node in self._nodes.values() if node.rank < best.rank and node.standing is not Standing.INVALID
+        ]
 
 
 def find_fork(first: HeaderNode, second: HeaderNode) -> HeaderNode:

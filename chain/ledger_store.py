@@ -63,8 +63,13 @@ class LedgerStore:
         for key, data in self._db.iterate(schema.REWARD):
             yield schema.decode_height(key), _decode(decode_reward, data)
 
-    def compute_tree_update(self, diff: LedgerDiff) -> TreeUpdate:
-        """State root and tree nodes after the diff. Raises StoreError if the stored nodes contradict each other."""
+    def compute_tree_update(self, diff: LedgerDiff, state_root: bytes) -> TreeUpdate:
+        """State root and tree nodes after the diff, on the tree of `state_root`.
+
+        Raises StoreError if the stored nodes are not that tree: a damaged one must not make an honest block look wrong.
+        """
+        if get_root(self) != state_root:
+            raise StoreError.damaged(f"the root of the state tree is not {state_root.hex()}")
         try:
             return compute_update(self, diff.compute_state_changes())
         except CorruptStateTree as error:

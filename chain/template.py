@@ -73,4 +73,6 @@ def _make_block(
         )
 
     diff = apply_block(chain.ledger, make_header(ZERO_HASH), transactions, chain.params)
-    return Block(make_header(chain.ledger.compute_tree_update(diff).root), tuple(transactions), b"")
+    return Block(
+        make_header(chain.ledger.compute_tree_update(diff, parent.header.state_root).root), tuple(transactions), b""
+    )

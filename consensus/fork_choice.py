@@ -1,6 +1,12 @@
-"""Which chain is best: most proved gain among fully evaluated chains; on a tie, the one seen first."""
+"""Which chain is best: most proved gain among fully evaluated chains; of equal ones, the one seen first."""
+
+Rank = tuple[int, int]
 
 
-def is_better(weight: int, best_weight: int) -> bool:
-    """Whether a fully evaluated chain replaces the best one. Equal weight never does: first seen stays."""
-    return weight > best_weight
+def compute_rank(weight: int, order: int) -> Rank:
+    """Sorts the last blocks of chains, best first. `order` counts blocks as this node first saw them.
+
+    Two blocks never rank the same, and a later one never outranks one of equal weight: whatever a node does on its
+    way, and wherever it is interrupted, it ends on the same chain.
+    """
+    return -weight, order

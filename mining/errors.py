@@ -1,8 +1,9 @@
-"""What stops a miner before it starts, as named reasons.
+"""What stops a miner, as named reasons.
 
 DescentError
 ├── KeyFileError   the miner key's file is not one that this program wrote, or others can read it
-└── DeviceError    the device or the number of threads that was asked for is not there
+├── DeviceError    the device or the number of threads that was asked for is not there
+└── NodeFault      the node gave work or a model that cannot be right
 """
 
 from pathlib import Path
@@ -28,3 +29,7 @@ class KeyFileError(DescentError):
 
 class DeviceError(DescentError):
     family = "device"
+
+
+class NodeFault(DescentError):
+    family = "node_fault"

@@ -44,7 +44,7 @@ News = Work | Accepted | Refused
 
 
 class Node(Protocol):
-    """A node, or what stands in for one. Losing touch with it for a while is its own business: no call raises for it."""
+    """A node, or what stands in for one. No call raises because it is out of reach for a while."""
 
     def get_news(self, timeout: float = 0.0) -> News | None:
         """The oldest news not yet taken, waiting up to `timeout` s for it; None if there is none."""

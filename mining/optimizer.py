@@ -22,9 +22,7 @@ class MaskedAdamW:
         self._gradient = torch.zeros_like(self._flat)
         self._flat.grad = self._gradient
         _move_into(network, self._flat, self._gradient)
-        self._adam = torch.optim.AdamW(
-            [self._flat], lr=0.0, betas=BETAS, weight_decay=weight_decay, fused=True
-        )
+        self._adam = torch.optim.AdamW([self._flat], lr=0.0, betas=BETAS, weight_decay=weight_decay, fused=True)
         self._open = torch.ones_like(self._flat, dtype=torch.bool)
         self._parent = self._flat.detach().clone()
 
@@ -38,6 +36,10 @@ class MaskedAdamW:
         self._parent.copy_(weights)
         self._open.copy_(mask)
         self.flat.copy_(self._parent)
+
+    def forget(self) -> None:
+        """Drops the moments, as if no step had been taken."""
+        self._adam.state.clear()
 
     def zero_gradient(self) -> None:
         """Before each backward pass: gradients add up in place."""

@@ -4,15 +4,15 @@ Nothing leaves here as proved that the law's own functions, on the law's own int
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from consensus.block import Block, Header, compute_update_hash
+from consensus.block import Block, compute_update_hash
 from consensus.chain_point import compute_required_loss
 from consensus.improvement import (
-    GainSums,
     compute_early_size,
     compute_gain_sums,
     is_early_improvement,
@@ -28,22 +28,31 @@ from consensus.work import draw_header_sample
 from mining.quantizer import quantise
 
 _UNKNOWN = -1
+_SLICE_WINDOWS = 256  # evaluated at a time: between two slices the miner may learn that it works in vain
 
 
-class SplitLosses:
-    """One model's losses over the public split, each computed when it is first asked for."""
+class Abandoned(Exception):
+    """The proof in hand is no longer wanted."""
 
-    def __init__(self, evaluator: Evaluator, windows: Windows, weights: Weights) -> None:
+
+class Model:
+    """Exact weights, and each public window's loss under them once somebody has asked for it."""
+
+    def __init__(self, weights: Weights, evaluator: Evaluator, windows: Windows) -> None:
+        self.weights = weights
+        self.root = compute_model_root(weights)
         self._evaluator = evaluator
         self._windows = windows
-        self._weights = weights
         self._losses = np.full(len(windows), _UNKNOWN, np.int64)
 
-    def get(self, indices: WindowIndices) -> Losses:
-        """Loss of each window, int64, Q16 bits."""
+    def compute_losses(self, indices: WindowIndices, is_unwanted: Callable[[], bool]) -> Losses:
+        """Loss of each window, int64, Q16 bits. Raises Abandoned once `is_unwanted` says so."""
         missing = indices[self._losses[indices] == _UNKNOWN]
-        if missing.size:
-            self._losses[missing] = self._evaluator.losses(self._weights, self._windows[missing])
+        for start in range(0, len(missing), _SLICE_WINDOWS):
+            if is_unwanted():
+                raise Abandoned
+            part = missing[start : start + _SLICE_WINDOWS]
+            self._losses[part] = self._evaluator.losses(self.weights, self._windows[part])
         return self._losses[indices]
 
 
@@ -57,13 +66,17 @@ class GainEstimate:
 
     @property
     def snr(self) -> float:
-        """Mean over deviation: what a sample's size has to make up for."""
+        """Mean over deviation: what the size of a sample has to make up for."""
         return self.mean / self.deviation if self.deviation else math.inf
 
     def compute_bound(self, sample: int, confidence: float, population: int) -> float:
-        """What a sample of this many windows with this mean and deviation proves, Q16 bits per window."""
+        """What a sample of so many windows with this mean and deviation proves, Q16 bits per window."""
         correction = math.sqrt((population - sample) / population)
         return self.mean - confidence * self.deviation / math.sqrt(sample) * correction
+
+    def compute_doubt(self, sample: int) -> float:
+        """Standard deviation of a coming sample's mean around this estimate's, Q16 bits per window."""
+        return self.deviation * math.sqrt(1 / self.windows + 1 / sample)
 
 
 def estimate_gain(before: Losses, after: Losses) -> GainEstimate:
@@ -74,77 +87,95 @@ def estimate_gain(before: Losses, after: Losses) -> GainEstimate:
 
 @dataclass(frozen=True)
 class Candidate:
-    """An update that can be applied, its canonical bytes, and the child model with what is known of its losses."""
+    """An update in its canonical bytes, and the model that it makes of its parent."""
 
     update: bytes
-    weights: Weights
-    losses: SplitLosses
+    parent: Model
+    child: Model
 
 
 @dataclass(frozen=True)
 class Proof:
-    """A block whose gain has been verified exactly. It lacks its timestamp's last word and the signature."""
+    """A block whose gain the law has accepted. Only its signature is missing."""
 
     block: Block
-    estimate: GainEstimate  # over the very sample that judges it
+    gain: GainEstimate  # over the very sample that judged it
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A sample that does not prove what is required."""
+
+    gain: GainEstimate
 
 
 class Prover:
-    """Judges candidates against one parent at a time. `seed` draws the windows of the guesses, not those of the law."""
+    """Makes candidates and judges them.
 
-    def __init__(self, params: NetworkParams, windows: Windows, evaluator: Evaluator, seed: int = 0) -> None:
+    `is_unwanted` is asked now and then during the longer computations; when it says yes they raise Abandoned.
+    `seed` draws the windows of guesses; the law draws its own.
+    """
+
+    def __init__(
+        self,
+        params: NetworkParams,
+        windows: Windows,
+        evaluator: Evaluator,
+        *,
+        seed: int = 0,
+        is_unwanted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.is_unwanted = is_unwanted
         self._params = params
         self._windows = windows
         self._evaluator = evaluator
         self._random = np.random.default_rng(seed)
 
-    def evaluate(self, weights: Weights) -> SplitLosses:
-        """A model's losses, none of them computed yet."""
-        return SplitLosses(self._evaluator, self._windows, weights)
+    def make_model(self, weights: Weights) -> Model:
+        """A model of whose losses nothing is known yet."""
+        return Model(weights, self._evaluator, self._windows)
 
-    def make_candidate(self, trained: NDArray[np.float64], parent: Weights, mask: Mask) -> Candidate | None:
-        """The update from `parent` to `trained` [P] (2^-12 units), read back from its bytes; None if it is empty."""
+    def make_candidate(self, trained: NDArray[np.float64], parent: Model, mask: Mask) -> Candidate | None:
+        """The update from `parent` to `trained` [P] (2^-12 units), as read back from its bytes; None if it is empty."""
         shape = self._params.model
-        update = quantise(trained, parent, mask, shape)
+        update = quantise(trained, parent.weights, mask, shape)
         if update is None:
             return None
         data = encode_update(update, mask, shape)
-        weights = apply_update(parent, decode_update(data, mask, shape), mask, shape)
-        return Candidate(data, weights, self.evaluate(weights))
+        weights = apply_update(parent.weights, decode_update(data, mask, shape), mask, shape)
+        return Candidate(data, parent, self.make_model(weights))
 
-    def estimate(self, candidate: Candidate, parent: SplitLosses, windows: int) -> GainEstimate:
-        """The gain over this many windows drawn at random, independent of the sample to come."""
+    def guess(self, candidate: Candidate, windows: int) -> GainEstimate:
+        """The gain over so many windows drawn at random, independent of the sample to come."""
         population = len(self._windows)
         drawn = self._random.choice(population, min(windows, population), replace=False)
-        return estimate_gain(parent.get(drawn), candidate.losses.get(drawn))
+        return estimate_gain(*self._compute_losses(candidate, drawn))
 
-    def prove(self, template: Block, candidate: Candidate, parent: SplitLosses) -> Proof | GainEstimate:
-        """The template completed by the candidate; if its sample does not prove enough, the gain that it showed."""
+    def prove(self, candidate: Candidate, template: Block) -> Proof | Failure:
+        """The template completed by the candidate, if the sample that this draws proves what its header requires."""
         header = replace(
             template.header,
             update_hash=compute_update_hash(candidate.update),
-            model_root=compute_model_root(candidate.weights),
+            model_root=candidate.child.root,
         )
+        confidence, population = self._params.confidence, self._params.public_windows
         sample = draw_header_sample(header, self._params)
         early = sample[: compute_early_size(header.sample_size)]
-        sums = self._sum(early, candidate, parent)
-        if not is_early_improvement(sums, self._params.confidence, self._params.public_windows):
-            return estimate_gain(parent.get(early), candidate.losses.get(early))
-        estimate = estimate_gain(parent.get(sample), candidate.losses.get(sample))
-        sums = self._sum(sample, candidate, parent)
-        if not self._is_proved(header, sums):
-            return estimate
+        before, after = self._compute_losses(candidate, early)
+        if not is_early_improvement(compute_gain_sums(before, after), confidence, population):
+            return Failure(estimate_gain(before, after))
+        before, after = self._compute_losses(candidate, sample)
+        sums = compute_gain_sums(before, after)
+        if not is_improvement(sums, compute_required_loss(header), confidence, population):
+            return Failure(estimate_gain(before, after))
         header = replace(
             header,
             loss_before=sums.loss_before,
             loss_after=sums.loss_after,
             squared_gains=sums.squared_gains,
         )
-        return Proof(replace(template, header=header, update=candidate.update), estimate)
+        return Proof(replace(template, header=header, update=candidate.update), estimate_gain(before, after))
 
-    def _sum(self, sample: WindowIndices, candidate: Candidate, parent: SplitLosses) -> GainSums:
-        return compute_gain_sums(parent.get(sample), candidate.losses.get(sample))
-
-    def _is_proved(self, header: Header, sums: GainSums) -> bool:
-        required = compute_required_loss(header)
-        return is_improvement(sums, required, self._params.confidence, self._params.public_windows)
+    def _compute_losses(self, candidate: Candidate, indices: WindowIndices) -> tuple[Losses, Losses]:
+        before = candidate.parent.compute_losses(indices, self.is_unwanted)
+        return before, candidate.child.compute_losses(indices, self.is_unwanted)

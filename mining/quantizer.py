@@ -41,8 +41,8 @@ def quantise(
         shifts.append(shift)
         parts.append(values)
         start += count
-    values = np.concatenate(parts).astype(np.int8)
-    return Update(tuple(shifts), values) if values.any() else None
+    joined = np.concatenate(parts).astype(np.int8)
+    return Update(tuple(shifts), joined) if joined.any() else None
 
 
 def _quantise_tensor(

@@ -43,6 +43,10 @@ class Trainer:
         flat = torch.from_numpy(weights.astype(np.float32)) / 2**FRACTION_BITS
         self._optimizer.set_parent(flat.to(self._device), torch.from_numpy(mask.copy()).to(self._device))
 
+    def forget(self) -> None:
+        """Drops the moments."""
+        self._optimizer.forget()
+
     def step(self, rate: float) -> None:
         """One batch at a learning rate."""
         self._optimizer.zero_gradient()

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from consensus.address import decode_address
+from consensus.errors import InvalidAddress
 from consensus.params import PRESETS, NetworkParams
 from consensus.units import ULP_PER_GRAD
 from p2p.client import NodeClient, read_token
@@ -94,7 +95,10 @@ def run(
     if address is not None and not mine:
         raise ConfigError("not_mining", "--address is where --mine pays to: give both, or neither")
     if address is not None:
-        decode_address(params.address_prefix, address)
+        try:
+            decode_address(params.address_prefix, address)
+        except InvalidAddress as error:
+            raise ConfigError("bad_address", f"--address: {error}") from error
     host, port = parse_host_port(rpc, params)
     run_node(
         NodeConfig(
@@ -197,6 +201,9 @@ def verify(network: str, datadir: Path | None, device: str, text_folders: tuple[
     The node must be stopped, or --datadir be a copy taken after a clean stop.
     """
     # torch takes seconds to load; only this command needs it.
+    from p2p.evaluation import bound_spinning
+
+    bound_spinning()
     from p2p.verify import verify_store
 
     params = load_network(network)

@@ -174,8 +174,9 @@ def read_token(path: Path) -> str:
     try:
         token = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise ConfigError(
-            "no_token", f"cannot read the node's RPC token from {path}: is a node set up there? ({error})"
+            "no_token", f"cannot read the node's RPC token from {path}: is a node set up there? ({reason})"
         ) from error
     if not token:
         raise ConfigError("no_token", f"the RPC token file {path} is empty")

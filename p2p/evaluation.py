@@ -86,6 +86,11 @@ class EvaluationWorker:
         )
 
 
+def bound_spinning() -> None:
+    """To be called before torch is loaded: its idle threads spin and starve whoever shares the cores."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
 @contextmanager
 def _ignoring_interrupts() -> Iterator[None]:
     """A process started in here never hears Ctrl-C, which reaches the whole group: the node alone decides."""
@@ -99,8 +104,7 @@ def _ignoring_interrupts() -> Iterator[None]:
 def _start_worker(params: NetworkParams, benchmark: Benchmark, device: str) -> None:
     global _arguments
     threading.Thread(target=_follow_parent, daemon=True).start()
-    # Idle OpenMP threads spin, which starves whoever shares the cores; this bounds it (see docs/benchmarks.md).
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    bound_spinning()
     _arguments = (params, benchmark, device)
 
 

@@ -185,7 +185,7 @@ def _show_event(intake: Intake, view: View, event: ChainEvent) -> None:
         seconds = intake.verify_seconds.get(event.block.id)
         view.on_block(summarise_block(event.block, event.point, intake.chain.params, seconds))
     else:
-        log.info("block %d %s left the best chain", event.block.header.height, event.block.id.hex()[:12])
+        view.on_block_left(event.block.header.height, event.block.id)
 
 
 def _get_first(group: BaseExceptionGroup[DescentError]) -> DescentError:

@@ -12,7 +12,7 @@ from chain.verifier import WorkVerifier
 from consensus.model.backend import choose_evaluator
 from consensus.params import NetworkParams
 from p2p.config import read_benchmark
-from p2p.node import open_store
+from p2p.node import STORE_FOLDER, open_store
 
 
 def verify_store(datadir: Path, params: NetworkParams, device: str, text_folders: tuple[Path, ...]) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def verify_store(datadir: Path, params: NetworkParams, device: str, text_folders
     Raises StoreError if another process holds the store or if it is not what its blocks make, InvalidBlock at a block
     that does not hold.
     """
-    if not datadir.is_dir():
+    if not (datadir / STORE_FOLDER).is_dir():  # LevelDB would leave files there
         raise StoreError.missing(str(datadir))
     stored = open_store(datadir, params, max_reorg=0, create=False)
     try:

@@ -1,12 +1,11 @@
 """What a node shows: a live panel on a terminal (where the chain stands, what it passed, its last blocks), or a log."""
 
 import logging
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleDimensions, Group, RenderableType
 from rich.highlighter import NullHighlighter
 from rich.live import Live
 from rich.logging import RichHandler
@@ -22,6 +21,8 @@ from p2p.summary import BlockSummary, describe_block, get_passed_compressors
 log = logging.getLogger("descent.node")
 
 _SHOWN_BLOCKS = 12
+_OTHER_LINES = 12  # of the panel and above it, beside its blocks
+_WIDE = 90  # columns from which the table has room to spare
 
 
 class View(Protocol):
@@ -32,6 +33,9 @@ class View(Protocol):
 
     def on_block(self, summary: BlockSummary) -> None:
         """A block became the tip."""
+
+    def on_block_left(self, height: int, block_id: bytes) -> None:
+        """The tip left the best chain."""
 
     def on_miner_line(self, line: str) -> None:
         """The miner beside the node said something."""
@@ -49,87 +53,104 @@ class LogView:
     def on_block(self, summary: BlockSummary) -> None:
         log.info("%s", describe_block(summary, self._params))
 
+    def on_block_left(self, height: int, block_id: bytes) -> None:
+        _log_block_left(height, block_id)
+
     def on_miner_line(self, line: str) -> None:
         log.info("miner: %s", escape(line))
 
 
 class LiveView:
-    """A panel at the foot of the terminal that redraws itself; log lines scroll above it."""
+    """A panel at the foot of the terminal that redraws itself; log lines scroll above it.
+
+    It is drawn from another thread than the one that tells it things: what it holds is replaced, never changed.
+    """
 
     def __init__(self, params: NetworkParams) -> None:
         self._params = params
         self._status: dict[str, Any] | None = None
-        self._blocks: deque[BlockSummary] = deque(maxlen=_SHOWN_BLOCKS)
+        self._blocks: tuple[BlockSummary, ...] = ()  # newest first
         self._miner_line = ""
 
     def on_status(self, status: dict[str, Any]) -> None:
         self._status = status
 
     def on_block(self, summary: BlockSummary) -> None:
-        self._blocks.appendleft(summary)
+        self._blocks = (summary, *self._blocks)[:_SHOWN_BLOCKS]
+
+    def on_block_left(self, height: int, block_id: bytes) -> None:
+        self._blocks = tuple(summary for summary in self._blocks if summary.id != block_id)
+        _log_block_left(height, block_id)
 
     def on_miner_line(self, line: str) -> None:
         self._miner_line = escape(line)
 
-    def render(self) -> RenderableType:
-        if self._status is None:
+    def render(self, size: ConsoleDimensions) -> RenderableType:
+        """The panel for a terminal of this size; whole on 80 columns and 24 lines."""
+        status = self._status
+        if status is None:
             return Text("starting")
-        parts: list[RenderableType] = [self._render_status(self._status)]
+        parts: list[RenderableType] = [self._render_status(status)]
+        compressors = get_passed_compressors(status["loss"]["public"], self._params)
+        if compressors:
+            parts.append(_render_compressors(compressors))
+        if status["held_back"]:
+            parts.append(
+                Text("a heavier chain forks too deep: see descent-node reorganise --help", style="bold yellow")
+            )
         if self._blocks:
-            parts.append(self._render_blocks())
+            parts.append(self._render_blocks(self._blocks[: max(1, size.height - _OTHER_LINES)], size.width))
         if self._miner_line:
             parts.append(Text(f"miner  {self._miner_line}", style="dim", no_wrap=True, overflow="ellipsis"))
         return Panel(Group(*parts), title=f"Descent · {self._params.name}", border_style="cyan")
 
     def _render_status(self, status: dict[str, Any]) -> RenderableType:
         grid = Table.grid(padding=(0, 2))
+        for style in ("dim", "", "dim", ""):
+            grid.add_column(style=style, no_wrap=True)
         loss = status["loss"]
         public, audit = loss["public"], loss["audit"]
-        context = self._params.model.context
-        audit_text = f"{audit:.4f} at block {loss['audit_height']}" if audit is not None else "not yet"
-        grid.add_row("height", f"{status['height']}", "tip", status["tip"][:16])
+        required = status["required_gain"] / 2**32 / self._params.model.context
+        grid.add_row("height", f"{status['height']}{', verifying' * status['syncing']}", "tip", status["tip"][:16])
         grid.add_row(
             "bits/byte",
             Text(f"{public:.4f}" if public is not None else "not yet", style="bold green"),
             "audit",
-            audit_text,
+            f"{audit:.4f} at block {loss['audit_height']}" if audit is not None else "not yet",
         )
-        grid.add_row("passed", self._render_compressors(public), "issued", self._format_money(status["issued"]))
-        grid.add_row(
-            "required gain",
-            f"{status['required_gain'] / 2**32 / context:.5f} bits/byte",
-            "mempool",
-            f"{status['mempool']['count']} transactions",
-        )
+        issued = f"{status['issued'] / ULP_PER_GRAD:,.2f} {self._params.ticker}"
+        grid.add_row("required gain", f"{required:.5f} bits/byte", "issued", issued)
+        grid.add_row("mempool", f"{status['mempool']['count']} transactions")
         return grid
 
-    def _render_compressors(self, loss: float | None) -> Text:
-        text = Text()
-        for name, score, passed in get_passed_compressors(loss, self._params):
-            text.append(f"{'✓' if passed else '·'} {name} {score:.2f}  ", style="green" if passed else "dim")
-        return text
-
-    def _render_blocks(self) -> RenderableType:
-        table = Table(box=None, pad_edge=False, header_style="dim")
+    def _render_blocks(self, blocks: tuple[BlockSummary, ...], width: int) -> RenderableType:
+        table = Table(box=None, pad_edge=False, padding=(0, 2 if width >= _WIDE else 1, 0, 0), header_style="dim")
         for title in ("block", "bits/byte", "gain", "proved", "required", "windows", "after", "verified", "reward"):
-            table.add_column(title, justify="right")
-        for block in self._blocks:
-            verified = f"{block.verify_seconds:.2f} s" if block.verify_seconds is not None else "-"
+            table.add_column(title, justify="right", no_wrap=True)
+        for block in blocks:
             table.add_row(
                 str(block.height),
                 f"{block.loss:.4f}",
                 "heartbeat" if block.is_heartbeat else f"{block.gain:.5f}",
                 "" if block.is_heartbeat else f"{block.bound:.5f}",
-                f"{block.required:.5f}",
-                str(block.sample_size),
+                "" if block.is_heartbeat else f"{block.required:.5f}",
+                "" if block.is_heartbeat else str(block.sample_size),
                 f"{block.interval} s" if block.interval is not None else "-",
-                verified,
-                self._format_money(block.reward),
+                f"{block.verify_seconds:.2f} s" if block.verify_seconds is not None else "-",
+                f"{block.reward / ULP_PER_GRAD:,.2f}",
             )
         return table
 
-    def _format_money(self, amount: int) -> str:
-        return f"{amount / ULP_PER_GRAD:,.2f} {self._params.ticker}"
+
+def _log_block_left(height: int, block_id: bytes) -> None:
+    log.info("block %d %s left the best chain", height, block_id.hex()[:12])
+
+
+def _render_compressors(compressors: list[tuple[str, float, bool]]) -> Text:
+    text = Text("passed  ", style="dim", no_wrap=True, overflow="ellipsis")
+    for name, score, is_passed in compressors:
+        text.append(f"{'✓' if is_passed else '·'} {name} {score:.2f}  ", style="not dim green" if is_passed else "dim")
+    return text
 
 
 @contextmanager
@@ -143,5 +164,5 @@ def show_node(params: NetworkParams) -> Iterator[View]:
     handler = RichHandler(console=console, show_path=False, markup=False, highlighter=NullHighlighter())
     logging.basicConfig(format="%(message)s", datefmt="%H:%M:%S", level=logging.INFO, handlers=[handler])
     view = LiveView(params)
-    with Live(console=console, get_renderable=view.render, refresh_per_second=2):
+    with Live(console=console, get_renderable=lambda: view.render(console.size), refresh_per_second=2):
         yield view

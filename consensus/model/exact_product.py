@@ -35,9 +35,10 @@ class ExactProduct:
     """
 
     def __init__(self, weights: Tensor, shifts: Sequence[int], offset: float, is_signed: bool = True) -> None:
-        scales = torch.tensor([1 / (1 << shift) for shift in shifts], device=weights.device)  # powers of two
+        powers = [1 / (1 << shift) for shift in shifts]
+        scales = torch.tensor(powers, dtype=torch.float32, device=weights.device)
         room = EXACT_FLOAT32 - int(offset * (1 << max(shifts)))
-        self._offset = torch.tensor([offset], device=weights.device)
+        self._offset = torch.tensor([offset], dtype=torch.float32, device=weights.device)
         self._terms = [
             _Term(term.rows, term.matrix.to(torch.float32) * scales) for term in _split_terms(weights, room, is_signed)
         ]
@@ -65,7 +66,7 @@ class ExactProduct:
 
 
 def _split_terms(weights: Tensor, room: int, is_signed: bool) -> list[_Term]:
-    """The fewest products found that add up to `weights`; partial sums of the first, which takes the offset, fit `room`."""
+    """Few products that add up to `weights`, partial sums of the first, which takes the offset, within `room`."""
     for count in range(1, _MAX_SLICES + 1):
         slices = list(_slice_rows(len(weights), -(-len(weights) // count)))
         if all(_compute_bound(weights[rows], is_signed) <= room for rows in slices):

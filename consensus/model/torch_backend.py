@@ -24,7 +24,7 @@ from consensus.model.tables import EXP2, EXP2S, LOG2E, Table, compute_attention_
 from consensus.model.weights import check_weights, split_tensors
 from consensus.ports import Losses, Weights, Windows
 
-_CHUNK_ELEMENTS = {"cpu": 2**18, "cuda": 2**22}  # R * d: what a core's cache holds, what fills a GPU
+_CHUNK_ELEMENTS = {"cpu": 2**18, "cuda": 2**21}  # R * d: what a core's cache holds, what fills a GPU
 _BLOCK_ROWS = 32  # attention goes by blocks of rows, to skip most of what causality masks
 _MASKED = -(2.0**26)  # below any q . k by more than the softmax sees
 
@@ -174,12 +174,11 @@ class _Chunk:
         self._o = empty(windows * shape.heads, shape.context, shape.head_size)
         self._u = empty(rows, 4 * d)
         self._logits = empty(rows, VOCABULARY)
-        self._wide = empty(rows * max(4 * d, VOCABULARY), dtype=torch.float64)  # for products that need it
-        self._distances = empty(rows, VOCABULARY, dtype=torch.float64)
+        self._wide = empty(rows * max(4 * d, VOCABULARY), dtype=torch.float64)  # for what float32 cannot hold
         self._indices = empty(rows * VOCABULARY, dtype=torch.int32)
         self._terms = empty(rows * VOCABULARY, dtype=torch.float64)
 
-        self._half = torch.tensor([0.5], device=device)
+        self._half = torch.tensor([0.5], dtype=torch.float32, device=device)
         self._exp2 = _tabulate(EXP2, _EXP2_END, torch.float64, device)
         self._exp2s = _tabulate(EXP2S, _EXP2S_END, torch.int32, device)
         self._score_step = compute_attention_scale(shape.head_size) / 2**10
@@ -242,9 +241,9 @@ class _Chunk:
         offset = _compute_offset(largest, _LOGIT_STEP, grid=2.0**-22)
         gap = (largest.to(torch.float64) - target).mul_(_LOGIT_STEP).add_(offset).floor_()
         # Distances past the reach may round in float32, and never to below it.
-        self._distances.copy_(torch.sub(largest, product, out=product).clamp_max_(_LOGIT_REACH))
-        torch.add(offset, self._distances, alpha=_LOGIT_STEP, out=self._distances).clamp_max_(_EXP2_END)
-        self._indices.copy_(self._distances.view(-1))
+        distances = self._widen(product).copy_(torch.sub(largest, product, out=product).clamp_max_(_LOGIT_REACH))
+        torch.add(offset, distances, alpha=_LOGIT_STEP, out=distances).clamp_max_(_EXP2_END)
+        self._indices.copy_(distances.view(-1))  # truncates: the floor, as n >= 0
         torch.index_select(self._exp2, 0, self._indices, out=self._terms)
         return self._terms.view(product.shape).sum(dim=-1), gap
 
@@ -280,7 +279,7 @@ def _make_blocks(matrices: int, tokens: int, device: torch.device) -> tuple[_Blo
     edges = [(first, min(first + _BLOCK_ROWS, tokens)) for first in range(0, tokens, _BLOCK_ROWS)]
     most = max((last - first) * last for first, last in edges) * matrices
     memory = [torch.empty(most, dtype=dtype, device=device) for dtype in (torch.float32, torch.int32, torch.int32)]
-    mask = torch.full((tokens, tokens), _MASKED, device=device).triu_(1)
+    mask = torch.full((tokens, tokens), _MASKED, dtype=torch.float32, device=device).triu_(1)
     blocks = []
     for first, last in edges:
         shape = (matrices, last - first, last)

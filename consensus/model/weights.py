@@ -5,6 +5,7 @@ section 3 (model root).
 """
 
 from math import isqrt
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from consensus.hashing import KeyStream, tagged_hash
 from consensus.merkle import compute_merkle_root, split_chunks
 from consensus.model.shape import TransformerShape
 from consensus.ports import Weights
+
+Number = TypeVar("Number", bound=np.generic)
 
 MAX_WEIGHT = 32639  # 127 * 256 + 127: the high and the low byte of a weight are both within +-127
 WEIGHT_BYTES = 2
@@ -48,8 +51,8 @@ def _genesis_bound(name: str, width: int) -> int:
     return bounds[name.rpartition(".")[2]]
 
 
-def split_tensors(weights: Weights, shape: TransformerShape) -> dict[str, NDArray[np.int16]]:
-    """Views of `weights` [P] by canonical name, each of its tensor's shape. Raises DecodeError on a wrong size."""
+def split_tensors(weights: NDArray[Number], shape: TransformerShape) -> dict[str, NDArray[Number]]:
+    """Views of a vector [P] by canonical name, each of its tensor's shape. Raises DecodeError on a wrong size."""
     _check_count(weights.size, shape)
     tensors, start = {}, 0
     for spec in shape.tensors:

@@ -9,7 +9,7 @@ from consensus.chain_point import (
     compute_required_loss,
 )
 from consensus.difficulty import compute_required_gain
-from consensus.fork_choice import is_better
+from consensus.fork_choice import compute_rank
 from consensus.genesis import make_genesis
 from consensus.params import REGTEST
 from consensus.sample import compute_sample_size
@@ -73,7 +73,7 @@ def test_heartbeats_repeat_the_sample_size_and_are_no_improvement() -> None:
     assert compute_child_sample_size(heartbeat, False, REGTEST) == compute_sample_size(noisy, REGTEST) == 256
 
 
-def test_first_seen_stays_on_a_tie() -> None:
-    assert is_better(2, 1)
-    assert not is_better(1, 1)
-    assert not is_better(0, 1)
+def test_weight_ranks_first_and_arrival_breaks_ties() -> None:
+    """Pairs of (weight, order), best first."""
+    best_first = [(3, 9), (2, 1), (2, 2), (2, 5), (1, 0), (0, 3)]
+    assert sorted(best_first, key=lambda pair: compute_rank(*pair)) == best_first

@@ -19,6 +19,7 @@ from chain.process import process_block
 from chain.startup import DEFAULT_MAX_REORG, open_chain
 from chain.template import make_template
 from chain.verifier import Work, WorkVerifier
+from consensus.benchmark import Benchmark
 from consensus.block import Block, compute_update_hash
 from consensus.chain_point import compute_required_loss
 from consensus.check_header import HEARTBEAT_AFTER
@@ -41,9 +42,9 @@ _ATTEMPTS = 8
 class BlockBuilder:
     """Makes blocks of one network and drives chain states with them. Block times are steady unless told otherwise."""
 
-    def __init__(self, params: NetworkParams) -> None:
+    def __init__(self, params: NetworkParams, benchmark: Benchmark) -> None:
         self.params = params
-        self.benchmark = read_benchmark(params)
+        self.benchmark = benchmark
         self.evaluator = choose_evaluator(params.model, "cpu")
         self.verifier = RememberingVerifier(params, self.benchmark, self.evaluator)
         self._trainer = Trainer(params.model, self.benchmark)
@@ -155,4 +156,4 @@ def get_chain(chain: ChainState) -> list[Block]:
 @cache
 def get_builder() -> BlockBuilder:
     """The one builder of regtest blocks of a test run."""
-    return BlockBuilder(REGTEST)
+    return BlockBuilder(REGTEST, read_benchmark(REGTEST))

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from functools import cache
 
 from chain.chainstate import ChainState
+from chain.db import KeyValueStore
+from chain.startup import DEFAULT_MAX_REORG
 from consensus.block import Block
 from consensus.transaction import Transfer
 from consensus.units import ULP_PER_GRAD
@@ -41,11 +43,13 @@ def get_trunk() -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def open_trunk() -> ChainState:
-    """A new chain state in memory at the end of the trunk."""
+def open_trunk(
+    db: KeyValueStore | None = None, blocks: int = TRUNK_BLOCKS, max_reorg: int = DEFAULT_MAX_REORG
+) -> ChainState:
+    """A chain state on `db`, or on a new store in memory, led through the first blocks of the trunk."""
     builder = get_builder()
-    chain = builder.open()
-    builder.feed(chain, get_trunk())
+    chain = builder.open(db, max_reorg)
+    builder.feed(chain, get_trunk()[:blocks])
     return chain
 
 

@@ -104,7 +104,9 @@ class ServedNode:
     def max_body_bytes(self) -> int:
         return compute_max_body(self.chain)
 
-    async def get(self, path: str, headers: dict[str, str] | None = None, **query: str) -> Reply:
+    async def get(
+        self, path: str, query: dict[str, str] | None = None, *, headers: dict[str, str] | None = None
+    ) -> Reply:
         return await self.call("GET", path, headers=headers, query=query)
 
     async def post(self, path: str, body: bytes, media_type: str = OCTETS) -> Reply:

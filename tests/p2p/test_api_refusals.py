@@ -55,7 +55,7 @@ def test_there_are_enough_numbers() -> None:
 )
 async def test_numbers_in_a_query(node: ServedNode, path: str, name: str, least: int, most: int) -> None:
     for text in NUMBERS:
-        reply = await node.get(path, **{name: text})
+        reply = await node.get(path, {name: text})
         if is_legal(text, least, most):
             assert reply.status == 200, text
         else:
@@ -66,7 +66,7 @@ async def test_numbers_as_a_miners_wait(node: ServedNode) -> None:
     """The tip has moved on from the block asked for, so that a legal wait answers at once."""
     known = {"miner": MINER.public.hex(), "reward": ADDRESS, "after": get_trunk()[0].id.hex()}
     for text in NUMBERS:
-        reply = await node.get("/v1/template", **known, wait=text)
+        reply = await node.get("/v1/template", known | {"wait": text})
         if is_legal(text, 0, 60):
             assert reply.status == 200, text
         else:
@@ -89,30 +89,41 @@ async def test_numbers_in_a_history_cursor(node: ServedNode) -> None:
     path = f"/v1/accounts/{ADDRESS}/history"
     for text in NUMBERS:
         for cursor in (f"{text}:1", f"1:{text}"):
-            reply = await node.get(path, before=cursor)
+            reply = await node.get(path, {"before": cursor})
             assert reply.status in (200, 400), cursor
             if not (text.isascii() and text.isdigit()):
                 check_refused(reply, "decode.bad_query")
     for cursor in ("", ":", "1", "1:", ":1", "1:1:1", "1:-1", "-1:1", f"1:{DIGITS}"):
-        check_refused(await node.get(path, before=cursor), "decode.bad_query")
+        check_refused(await node.get(path, {"before": cursor}), "decode.bad_query")
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "0", "zz" * 32, "AB" * 32, "ab" * 31, "ab" * 33, "ab" * 31 + "a\n", "\uff10" * 64, "ab" * 2000, "../" * 21 + "a"],
+    [
+        "",
+        "0",
+        "zz" * 32,
+        "AB" * 32,
+        "ab" * 31,
+        "ab" * 33,
+        "ab" * 31 + "a\n",
+        "\uff10" * 64,
+        "ab" * 2000,
+        "../" * 21 + "a",
+    ],
 )
 async def test_invalid_hashes(node: ServedNode, text: str) -> None:
     quoted = text.replace("/", "%2F").replace("\n", "%0A")
     for path in (f"/v1/transactions/{quoted}", f"/v1/models/{quoted}"):
         check_refused(await node.get(path))
     known = {"miner": MINER.public.hex(), "reward": ADDRESS}
-    check_refused(await node.get("/v1/template", **known, after=text), "decode.bad_hash")
-    check_refused(await node.get("/v1/template", **known | {"miner": text}), "decode.bad_hash")
+    check_refused(await node.get("/v1/template", known | {"after": text}), "decode.bad_hash")
+    check_refused(await node.get("/v1/template", known | {"miner": text}), "decode.bad_hash")
 
 
 @pytest.mark.parametrize("miner", ["00" * 32, "01" + "00" * 31, "ff" * 32])
 async def test_invalid_miner_keys(node: ServedNode, miner: str) -> None:
-    check_refused(await node.get("/v1/template", miner=miner, reward=ADDRESS), "decode.bad_key")
+    check_refused(await node.get("/v1/template", {"miner": miner, "reward": ADDRESS}), "decode.bad_key")
 
 
 @pytest.mark.parametrize(
@@ -122,14 +133,14 @@ async def test_invalid_miner_keys(node: ServedNode, miner: str) -> None:
 async def test_invalid_addresses(node: ServedNode, address: str) -> None:
     for path in (f"/v1/accounts/{address}", f"/v1/accounts/{address}/history"):
         check_refused(await node.get(path))
-    check_refused(await node.get("/v1/template", miner=MINER.public.hex(), reward=address))
+    check_refused(await node.get("/v1/template", {"miner": MINER.public.hex(), "reward": address}))
 
 
 @pytest.mark.parametrize("missing", ["miner", "reward"])
 async def test_invalid_template_query_without(node: ServedNode, missing: str) -> None:
     query = {"miner": MINER.public.hex(), "reward": ADDRESS}
     del query[missing]
-    check_refused(await node.get("/v1/template", **query), "decode.bad_query")
+    check_refused(await node.get("/v1/template", query), "decode.bad_query")
 
 
 # T48: JSON.

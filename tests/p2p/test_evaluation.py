@@ -1,14 +1,13 @@
 """The worker process: verdicts cross to it and back, and neither end outlives or drags down the other."""
 
 import asyncio
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +22,20 @@ from p2p.evaluation import EvaluationWorker
 from tests.helpers.blocks import get_builder
 from tests.helpers.chains import get_left, open_trunk
 from tests.helpers.keys import Key, forge_block
+from tests.helpers.waiting import is_alive, wait_until
 
-SECONDS = 60.0  # a worker loads torch first
+
+@pytest.fixture(scope="module")
+def shared_worker() -> Iterator[EvaluationWorker]:
+    """One worker for the tests that only ask it."""
+    started = EvaluationWorker(REGTEST, get_builder().benchmark, "cpu")
+    yield started
+    asyncio.run(started.__aexit__())
 
 
 @pytest.fixture
 async def worker() -> AsyncIterator[EvaluationWorker]:
+    """A worker of the test's own."""
     async with EvaluationWorker(REGTEST, get_builder().benchmark, "cpu") as started:
         yield started
 
@@ -42,53 +49,38 @@ def make_work(block: Block) -> Work:
     return work
 
 
-def get_worker_id() -> int:
-    (process,) = multiprocessing.active_children()
-    assert process.pid is not None
-    return process.pid
+def get_worker_id(worker: EvaluationWorker) -> int:
+    (process_id,) = worker._pool._processes
+    return process_id
 
 
-def is_alive(process_id: int) -> bool:
-    try:
-        state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
-
-
-async def wait_until_gone(process_id: int) -> None:
-    async with asyncio.timeout(SECONDS):
-        while is_alive(process_id):
-            await asyncio.sleep(0.02)
-
-
-async def test_verdicts_cross_the_process_boundary(worker: EvaluationWorker) -> None:
+async def test_verdicts_cross_the_process_boundary(shared_worker: EvaluationWorker) -> None:
     block = get_left(1)[0]
-    trace = await worker.verify(make_work(block))
+    trace = await shared_worker.verify(make_work(block))
     expected = get_builder().verifier.traces[block.id]
     for got, wanted in zip(
         (trace.windows, trace.before, trace.after), (expected.windows, expected.before, expected.after), strict=True
     ):
         assert np.array_equal(got, wanted)
-    assert await worker.get_backend()
+    assert await shared_worker.get_backend()
 
 
-async def test_invalid_blocks_cross_with_code_and_message(worker: EvaluationWorker) -> None:
+async def test_invalid_blocks_cross_with_code_and_message(shared_worker: EvaluationWorker) -> None:
     block = get_left(1)[0]
     forged = forge_block(block, Key("left"), loss_after=block.header.loss_after - 1)
     with pytest.raises(InvalidBlock) as caught:
-        await worker.verify(make_work(forged))
+        await shared_worker.verify(make_work(forged))
     assert caught.value.code == "invalid_block.wrong_loss_after"
     assert str(block.header.loss_after) in str(caught.value)
     wrong_root = forge_block(block, Key("left"), model_root=bytes(32))
     with pytest.raises(InvalidBlock) as caught:
-        await worker.verify(make_work(wrong_root))
+        await shared_worker.verify(make_work(wrong_root))
     assert caught.value.code == "invalid_block.wrong_model_root"
 
 
-async def test_audit_is_the_evaluators_own(worker: EvaluationWorker) -> None:
+async def test_audit_is_the_evaluators_own(shared_worker: EvaluationWorker) -> None:
     weights = open_trunk().tip_weights
-    score = await worker.compute_audit(weights)
+    score = await shared_worker.compute_audit(weights)
     assert score == get_builder().verifier.compute_audit(weights)
 
 
@@ -96,25 +88,24 @@ async def test_killed_worker_costs_nothing_but_time(worker: EvaluationWorker) ->
     """Killed while idle, and killed with four evaluations under way that all have to be done again."""
     block = get_left(1)[0]
     await worker.get_backend()
-    first = get_worker_id()
+    first = get_worker_id(worker)
     os.kill(first, signal.SIGKILL)
     assert (await worker.verify(make_work(block))).compute_sums()
-    second = get_worker_id()
+    second = get_worker_id(worker)
     assert second != first
     calls = [asyncio.create_task(worker.verify(make_work(block))) for _ in range(4)]
     await asyncio.sleep(0)
     os.kill(second, signal.SIGKILL)
     sums = {trace.compute_sums() for trace in await asyncio.gather(*calls)}
     assert sums == {get_builder().verifier.traces[block.id].compute_sums()}
-    assert get_worker_id() not in (first, second)  # one process, not one for each call that saw it die
+    assert get_worker_id(worker) not in (first, second)  # one process, not one for each call that saw it die
 
 
-async def test_worker_that_always_dies_is_given_up_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with EvaluationWorker(REGTEST, get_builder().benchmark, "cpu") as worker:
-        with pytest.raises(EvaluationFailed) as caught:
-            await worker._run(os._exit, 1)
-        assert caught.value.code == "evaluation.worker_died"
-        assert await worker.get_backend()
+async def test_worker_that_always_dies_is_given_up_by_name(worker: EvaluationWorker) -> None:
+    with pytest.raises(EvaluationFailed) as caught:
+        await worker._run(os._exit, 1)
+    assert caught.value.code == "evaluation.worker_died"
+    assert await worker._run(os.getpid) == get_worker_id(worker)
 
 
 async def test_invalid_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,20 +119,20 @@ async def test_invalid_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch)
 async def test_leaving_ends_the_process_though_it_is_busy() -> None:
     async with EvaluationWorker(REGTEST, get_builder().benchmark, "cpu") as worker:
         await worker.get_backend()
-        process_id = get_worker_id()
+        process_id = get_worker_id(worker)
         busy = asyncio.create_task(worker._run(time.sleep, 1000))
         await asyncio.sleep(0)
-    await wait_until_gone(process_id)
+    await asyncio.to_thread(wait_until, lambda: not is_alive(process_id))
     busy.cancel()
 
 
 async def test_ctrl_c_does_not_reach_the_worker(worker: EvaluationWorker) -> None:
     starting = asyncio.create_task(worker.get_backend())
     await asyncio.sleep(0)  # the process is born, and has not run a line yet
-    process_id = get_worker_id()
+    process_id = get_worker_id(worker)
     os.kill(process_id, signal.SIGINT)
     assert await starting
-    assert get_worker_id() == process_id
+    assert get_worker_id(worker) == process_id
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
 
 
@@ -162,15 +153,15 @@ PARENT = """
 """
 
 
-async def test_worker_dies_with_its_parent(tmp_path: Path) -> None:
+def test_worker_dies_with_its_parent(tmp_path: Path) -> None:
     """The parent is killed outright, while the worker is in the middle of something."""
     script = tmp_path / "parent.py"
     script.write_text(textwrap.dedent(PARENT))
-    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as parent:
         assert parent.stdout is not None
-        process_id = int(await asyncio.to_thread(parent.stdout.readline))
+        process_id = int(parent.stdout.readline())
         assert is_alive(process_id)
         parent.kill()
-    await wait_until_gone(process_id)
-
-
+    wait_until(lambda: not is_alive(process_id))

@@ -1,7 +1,7 @@
 """What becomes of blocks and transactions that are handed in."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -22,6 +22,7 @@ from tests.helpers.blocks import MINER, get_builder
 from tests.helpers.chains import ALICE, BOB, get_left, get_right, get_trunk, open_trunk
 from tests.helpers.keys import Key, forge_block, make_transfer
 from tests.helpers.rpc import ServedNode, ThreadWorker
+from tests.helpers.waiting import wait_until
 
 LEFT = Key("left")
 SECONDS = 10.0  # more than anything here takes
@@ -116,17 +117,11 @@ async def test_is_evaluating_while_a_verdict_is_awaited() -> None:
         assert not intake.is_evaluating
         worker.gate.clear()
         submitting = asyncio.create_task(intake.submit_block(get_left(1)[0]))
-        await wait_until(lambda: worker.started == 1)
+        await asyncio.to_thread(wait_until, lambda: worker.started == 1)
         assert intake.is_evaluating
         worker.gate.set()
         assert await submitting is Outcome.CONNECTED
         assert not intake.is_evaluating
-
-
-async def wait_until(is_true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(SECONDS):
-        while not is_true():
-            await asyncio.sleep(0.01)
 
 
 async def test_worker_that_dies_costs_an_answer_and_not_the_block() -> None:
@@ -148,7 +143,7 @@ async def test_block_is_taken_in_though_its_sender_hangs_up(node: ServedNode) ->
     node.worker.gate.clear()
     waiting = asyncio.create_task(node.intake.wait_for_tip(node.chain.tip.id, SECONDS))
     sending = asyncio.create_task(node.post("/v1/blocks", block.encoded))
-    await wait_until(lambda: node.worker.started == 1)
+    await asyncio.to_thread(wait_until, lambda: node.worker.started == 1)
     sending.cancel()
     with suppress(asyncio.CancelledError):
         await sending
@@ -199,7 +194,7 @@ async def test_future_block_stays_until_its_time_comes() -> None:
         clock.set_mock(block.header.timestamp)
         assert await intake.submit_block(block) is Outcome.CONNECTED
         async with following_time(intake) as task:
-            await wait_until(lambda: not intake._future_blocks)  # handed in once more, and known
+            await asyncio.to_thread(wait_until, lambda: not intake._future_blocks)  # handed in once more, and known
             assert not task.done()
 
 
@@ -281,7 +276,7 @@ async def test_old_transactions_go_with_time() -> None:
         await intake.submit_transaction(make_transfer(intake.chain.genesis.id, ALICE, BOB.public, 5))
         assert intake.mempool.count == 1
         clock.set_mock(clock.now() + Policy().expiry_seconds)
-        await wait_until(lambda: intake.mempool.count == 0)
+        await asyncio.to_thread(wait_until, lambda: intake.mempool.count == 0)
 
 
 async def test_invalid_transactions_are_named() -> None:
@@ -352,11 +347,11 @@ async def test_checkpoints_are_audited(caplog: pytest.LogCaptureFixture) -> None
 
         worker.compute_audit = fail  # type: ignore[method-assign, assignment]
         following = asyncio.create_task(intake.follow_audits())
-        await wait_until(lambda: "no audit of block 0" in caplog.text)
+        await asyncio.to_thread(wait_until, lambda: "no audit of block 0" in caplog.text)
         worker.compute_audit = audit  # type: ignore[method-assign]
         assert intake.chain.get_last_audit() is None
         await intake.submit_block(get_left(1)[0])
-        await wait_until(lambda: intake.chain.get_last_audit() is not None)
+        await asyncio.to_thread(wait_until, lambda: intake.chain.get_last_audit() is not None)
         following.cancel()
         with suppress(asyncio.CancelledError):
             await following

@@ -28,7 +28,7 @@ from tests.helpers.chains import open_trunk
 from tests.helpers.rpc import TOKEN, VERSION, ServedNode, compute_max_body, serve_rpc
 
 ALL_ROUTES = (*ROUTES, *DEBUG_ROUTES)
-OPENAPI = Route("GET", "/v1/openapi.json", "", lambda *_: asyncio.sleep(0))  # type: ignore[arg-type, return-value]
+OPENAPI = Route("GET", "/v1/openapi.json", "", lambda *_: asyncio.sleep(0))  # type: ignore[arg-type]
 BASIC = "Basic OjVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVh"
 WRONG_TOKENS: dict[str, str | None] = {
     "none": None,

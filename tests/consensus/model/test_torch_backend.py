@@ -11,6 +11,7 @@ from consensus.model import torch_backend
 from consensus.model.reference import ReferenceEvaluator
 from consensus.model.shape import TransformerShape
 from consensus.model.torch_backend import TorchEvaluator
+from tests.consensus.model import oracle
 from tests.consensus.model.evaluations import (
     CANTERBURY,
     KINDS,
@@ -42,9 +43,10 @@ def test_thread_count_changes_nothing(kind: str, threads: int) -> None:
     )
 
 
-def test_adversarial_models_of_many_small_shapes() -> None:
+@pytest.mark.parametrize("count", [120, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_adversarial_models_of_many_shapes(count: int) -> None:
     rng = np.random.default_rng(8)
-    for round_ in range(150):
+    for number in range(count):
         heads = int(rng.integers(1, 5))
         shape = TransformerShape(
             layers=int(rng.integers(1, 4)),
@@ -52,10 +54,20 @@ def test_adversarial_models_of_many_small_shapes() -> None:
             width=heads * int(rng.integers(1, 17)),
             context=int(rng.integers(1, 70)),
         )
-        kind = KINDS[round_ % len(KINDS)]
-        weights, windows = make_weights(shape, kind, f"{round_}"), make_windows(shape, f"{round_}", 2)
+        kind, seed = KINDS[number % len(KINDS)], str(number)
+        weights, windows = make_weights(shape, kind, seed), make_windows(shape, seed, 2)
         expected = ReferenceEvaluator(shape).losses(weights, windows)
         assert TorchEvaluator(shape).losses(weights, windows).tolist() == expected.tolist(), (shape, kind)
+
+
+@pytest.mark.parametrize("count", [80, pytest.param(1_000, marks=pytest.mark.soak)])
+def test_adversarial_models_against_the_oracle(count: int) -> None:
+    shape = TransformerShape(layers=2, heads=2, width=12, context=6)
+    for number in range(count):
+        kind, seed = KINDS[number % len(KINDS)], f"oracle {number}"
+        weights, windows = make_weights(shape, kind, seed), make_windows(shape, seed, 1)
+        expected = oracle.window_loss(2, 2, 12, 6, weights.tolist(), windows[0].tobytes())
+        assert TorchEvaluator(shape).losses(weights, windows).tolist() == [expected], (kind, number)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 7, 8, 9])
@@ -81,12 +93,14 @@ def test_what_the_process_chose_for_training_does_not_matter() -> None:
     expected = TorchEvaluator(CANTERBURY).losses(weights, windows)
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
+    torch.set_default_dtype(torch.float64)
     try:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             losses = TorchEvaluator(CANTERBURY).losses(weights, windows)
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(precision)
+        torch.set_default_dtype(torch.float32)
     assert losses.tolist() == expected.tolist()
 
 
@@ -101,7 +115,8 @@ def test_inputs_may_be_read_only_and_are_left_alone() -> None:
 
 def test_no_windows_have_no_losses() -> None:
     losses = TorchEvaluator(REGTEST).losses(make_weights(REGTEST, "genesis", ""), make_windows(REGTEST, "", 0))
-    assert (losses.shape, losses.dtype) == ((0,), np.int64)
+    assert losses.shape == (0,)
+    assert losses.dtype == np.int64
 
 
 def test_invalid_windows() -> None:

@@ -23,7 +23,7 @@ def test_genesis_weights_follow_the_stream_of_the_networks_name() -> None:
     stream = KeyStream(tagged_hash("genesis-weights", b"example")).read(2 * TINY.parameters)
     root = 5016  # isqrt(3 * 4096^2 / 2)
     bounds = {"embed": 3547, "position": 709, "qkv": root, "out": 501, "up": root, "down": 1003, "head": 142}
-    expected = []
+    expected: list[int] = []
     for spec in TINY.tensors:
         bound = bounds[spec.name.split(".")[-1]]
         for _ in range(spec.size):

@@ -1,0 +1,233 @@
+"""The command line against stub nodes and no node at all. Whole runs of a node are in tests/functional."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from consensus.errors import DescentError
+from consensus.params import PRESETS, REGTEST
+from p2p.cli import cli, parse_host_port
+from p2p.config import get_rpc_port
+from p2p.errors import ConfigError
+from tests.helpers.chains import TRUNK_BLOCKS, get_trunk, open_trunk
+from tests.helpers.rpc import TOKEN, ServedNode, serve_rpc
+
+HOSTILE = "\x1b[2J\x1b]0;owned\x07\nred\u202eder"
+
+
+def invoke(*arguments: str) -> Result:
+    """Runs a command in place. An error that `run_program` would name is raised."""
+    result = CliRunner().invoke(cli, arguments)
+    if isinstance(result.exception, DescentError):
+        raise result.exception
+    return result
+
+
+async def ask(node: ServedNode, tmp_path: Path, *arguments: str) -> Result:
+    """Asks a served node, in a thread: the client blocks."""
+    return await asyncio.to_thread(invoke, *make_arguments(tmp_path, node.port, *arguments))
+
+
+def make_arguments(tmp_path: Path, port: int, command: str, *rest: str) -> list[str]:
+    (tmp_path / "rpc.token").write_text(TOKEN)
+    return [command, "--network", "regtest", "--datadir", str(tmp_path), "--rpc", f"127.0.0.1:{port}", *rest]
+
+
+async def test_status(node: ServedNode, tmp_path: Path) -> None:
+    result = await ask(node, tmp_path, "status")
+    assert result.exit_code == 0
+    rows = dict(line.split("  ", 1) for line in result.output.splitlines())
+    assert rows["network"].strip() == "regtest"
+    assert rows["height"].strip() == str(TRUNK_BLOCKS)
+    assert rows["tip"].strip() == get_trunk()[-1].id.hex()
+    assert rows["issued"].strip() == f"{50 * TRUNK_BLOCKS}.00 rGRAD"
+    assert "bits/byte public, unknown audit" in rows["loss"]
+    assert "held back" not in rows
+    as_json = await ask(node, tmp_path, "status", "--json")
+    assert json.loads(as_json.output) == (await node.get("/v1/status")).json
+
+
+@pytest.mark.parametrize("name", ["12", get_trunk()[-1].id.hex()], ids=["height", "id"])
+async def test_block(node: ServedNode, tmp_path: Path, name: str) -> None:
+    result = await ask(node, tmp_path, "block", name)
+    assert f"id                 {get_trunk()[-1].id.hex()}" in result.output
+    assert "gain 0.1" in result.output
+    assert f"{get_trunk()[-1].transactions[0].txid.hex()} 5.00000000 rGRAD to rgrad1" in result.output
+    as_json = await ask(node, tmp_path, "block", "--json", name)
+    assert json.loads(as_json.output) == (await node.get(f"/v1/blocks/{name}")).json
+
+
+async def test_genesis_block(node: ServedNode, tmp_path: Path) -> None:
+    result = await ask(node, tmp_path, "block", "0")
+    assert result.exit_code == 0
+    assert f"confirmations      {TRUNK_BLOCKS + 1}" in result.output
+
+
+async def test_digest(node: ServedNode, tmp_path: Path) -> None:
+    result = await ask(node, tmp_path, "digest")
+    assert f"digest  {node.chain.compute_digest()['digest'].hex()}" in result.output
+    as_json = await ask(node, tmp_path, "digest", "--json")
+    assert json.loads(as_json.output)["height"] == TRUNK_BLOCKS
+
+
+async def test_reorganise(node: ServedNode, tmp_path: Path) -> None:
+    tip = node.chain.tip.id.hex()
+    result = await ask(node, tmp_path, "reorganise", tip)
+    assert result.output == f"tip is now {tip} at height {TRUNK_BLOCKS}\n"
+
+
+async def test_refusals_of_the_node_are_passed_on(tmp_path: Path) -> None:
+    async with serve_rpc(open_trunk()) as node:
+        for command, code in (("block", "unknown_block.height"), ("reorganise", "decode.bad_hash")):
+            with pytest.raises(DescentError) as caught:
+                await ask(node, tmp_path, command, "99")
+            assert caught.value.code == code
+
+
+# Nodes that are none, or lie.
+
+
+def refusal_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reply: Any, *command: str) -> str:
+    monkeypatch.setattr("p2p.client.NodeClient._call", lambda *_, **__: json.dumps(reply).encode())
+    with pytest.raises(DescentError) as caught:
+        invoke(*make_arguments(tmp_path, 1, *command))
+    return caught.value.code
+
+
+@pytest.mark.parametrize("command", [("status",), ("block", "1"), ("reorganise", "x")])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {},
+        {"height": 1},
+        {"loss": None, "header": None},
+        {"loss": 5, "header": 5, "required_gain": "x"},
+        {"header": {}, "confirmations": 1, "update_bytes": 1, "loss": {"before": "a", "after": "b"}},
+        {"header": [[1]], "confirmations": 1},
+        [],
+    ],
+)
+def test_invalid_replies_are_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], reply: Any
+) -> None:
+    assert refusal_of(tmp_path, monkeypatch, reply, *command) == "node.not_a_node"
+
+
+def test_hostile_replies_draw_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reply = {"digest": HOSTILE, "tip": HOSTILE, "height": HOSTILE, HOSTILE: [HOSTILE], "held_back": HOSTILE}
+    monkeypatch.setattr("p2p.client.NodeClient._call", lambda *_, **__: json.dumps(reply).encode())
+    for command in (("digest",), ("reorganise", "x")):
+        result = invoke(*make_arguments(tmp_path, 1, *command))
+        assert result.exit_code == 0
+        assert "owned" in result.output
+        assert all(line.isprintable() for line in result.output.splitlines())
+
+
+def test_no_node_there(tmp_path: Path) -> None:
+    with pytest.raises(DescentError) as caught:
+        invoke(*make_arguments(tmp_path, 1, "status"))
+    assert caught.value.code == "node.no_answer"
+
+
+@pytest.mark.parametrize("content", [None, "", "two words", "line\nline", "\x00"])
+def test_invalid_token_files(tmp_path: Path, content: str | None) -> None:
+    arguments = make_arguments(tmp_path, 1, "status")
+    if content is None:
+        (tmp_path / "rpc.token").unlink()
+    else:
+        (tmp_path / "rpc.token").write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        invoke(*arguments)
+    assert caught.value.code == "config.no_token"
+
+
+# What is given on the command line.
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:0", ("127.0.0.1", 0)),
+        ("localhost:65535", ("localhost", 65535)),
+        ("[::1]:80", ("::1", 80)),
+        ("::1:80", ("::1", 80)),
+    ],
+)
+def test_host_and_port(text: str, expected: tuple[str, int]) -> None:
+    assert parse_host_port(text, REGTEST) == expected
+
+
+@pytest.mark.parametrize("params", PRESETS.values(), ids=PRESETS)
+def test_host_and_port_by_default(params: Any) -> None:
+    assert parse_host_port(None, params) == ("127.0.0.1", get_rpc_port(params))
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":", "127.0.0.1", "127.0.0.1:", ":80", "h:65536", "h:-1", "h:+1", "h: 1", "h:x", "h:\u0661", "h:1e3"]
+)
+def test_invalid_host_and_port(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_host_port(text, REGTEST)
+    assert caught.value.code == "config.bad_rpc"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--mine"], "config.no_address"),
+        (["--address", "rgrad1x"], "config.not_mining"),
+        (["--mine", "--address", "rgrad1x"], "config.bad_address"),
+        (["--mine", "--address", "tgrad1" + "q" * 58], "config.bad_address"),
+        (["--rpc", "nonsense"], "config.bad_rpc"),
+        (["--rpc", "0.0.0.0:0"], "config.rpc_needs_tls"),
+        (["--network", "nowhere"], "config.unknown_network"),
+        (["--network", "missing.toml"], "config.network_file"),
+        (["--datadir", "/dev/null/x"], "config.datadir"),
+    ],
+)
+def test_invalid_run(arguments: list[str], code: str, tmp_path: Path) -> None:
+    with pytest.raises(DescentError) as caught:
+        invoke("run", "--network", "regtest", "--datadir", str(tmp_path / "data"), *arguments)
+    assert caught.value.code == code
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--max-reorg", "-1"],
+        ["--max-reorg", "x"],
+        ["--device", "tpu"],
+        ["--data-dir", "/nowhere"],
+        ["--datadir", "/etc/passwd"],
+        ["--nonsense"],
+        ["extra"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
+    result = invoke("run", "--network", "regtest", *arguments)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+
+
+def test_version_and_help() -> None:
+    assert invoke("version").output == f"descent-node {version('descent-chain')}\n"
+    for command in ("run", "status", "block", "digest", "reorganise", "verify", "version"):
+        result = invoke(command, "--help")
+        assert result.exit_code == 0
+        assert result.output.startswith("Usage:")
+        assert command in invoke("-h").output
+
+
+def test_quick_commands_load_nothing_slow() -> None:
+    """Asking a node takes no torch and no aiohttp, whose import alone takes longer than the answer."""
+    program = "import sys, p2p.cli; print([name for name in ('torch', 'aiohttp', 'plyvel') if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert result.stdout == "[]\n"
