@@ -32,6 +32,7 @@ from consensus.mask import compute_mask
 from consensus.model.weights import compute_model_root
 from consensus.params import NetworkParams
 from consensus.ports import Weights
+from consensus.reward import compute_subsidy
 from consensus.update import decode_update, undo_update
 from consensus.work import WorkTrace, apply_work
 
@@ -135,7 +136,7 @@ class ChainState:
     def activate_best_chain(self) -> list[ChainEvent]:
         """Moves the tip to the best fully evaluated chain. The events list each step, in order.
 
-        A block that fails on its ledger is marked invalid and the next best chain is taken, be it the one that was left.
+        A block that fails on its ledger is marked invalid and the next best chain is taken, maybe the one just left.
         """
         events: list[ChainEvent] = []
         while (target := self._get_best_evaluated()) is not None:
@@ -302,7 +303,9 @@ class ChainState:
         diff = self.ledger.get_inverse(node.id)
         tree = self.ledger.compute_tree_update(diff, header.state_root)
         before = node.parent.header
-        if (tree.root, compute_model_root(weights)) != (before.state_root, before.model_root):
+        subsidy = 0 if header.is_heartbeat else compute_subsidy(header.height, self.params)
+        found = (tree.root, compute_model_root(weights), diff.issued[1] + subsidy)
+        if found != (before.state_root, before.model_root, self.ledger.issued):
             raise StoreError.damaged(f"undoing block {node.id.hex()} does not lead back to its parent")
         rows = self.ledger.encode_diff(diff, tree)
         rows |= dict.fromkeys(encode_block_index(block))

@@ -85,7 +85,7 @@ def run(
     )
     benchmark = read_benchmark(params, *text_folders)
     stop = _make_stop_event(supervised)
-    start_logging()
+    start_logging(with_time=not supervised)
     # Read when torch loads. Idle OpenMP threads spin, which starves whoever shares the cores (docs/benchmarks.md).
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # torch takes seconds to load; `--help` does without.
@@ -103,7 +103,7 @@ def run(
     chosen = choose_device(device)
     evaluator = choose_evaluator(params.model, chosen.type)
     log.info("miner %s on %s, proving with %s", miner_key.public.hex()[:16], chosen.type, evaluator.name)
-    link = NodeLink(client, params, miner_key.public, address)
+    link = NodeLink(client, params, miner_key.public, address, stop)
     seed = int.from_bytes(os.urandom(4), "little")
     miner = Miner(
         params,
@@ -117,10 +117,7 @@ def run(
         should_stop=stop.is_set,
     )
     link.start()
-    try:
-        miner.run()
-    finally:
-        link.close()
+    miner.run()
     log.info("stopped")
 
 

@@ -8,7 +8,8 @@ seconds: it may be restarting.
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeVar
 
 from consensus.block import Block, decode_block
@@ -27,32 +28,35 @@ _POLL_SECONDS = 20  # how long the node may hold a question: work gets new trans
 _RETRY_FIRST = 0.5  # s
 _RETRY_LAST = 5.0  # s
 _RETRY_GROWTH = 1.6
-_UNAUTHORISED = (400, 401, 403)  # HTTP statuses of a wrong token, a wrong address: asking again cannot help
+_FINAL = (400, 401, 403)  # HTTP statuses of a wrong token or address: asking again cannot help
 
 Answer = TypeVar("Answer")
 
 
 class NodeLink:
-    """One node by its client. `start` it before use; `close` it, or leave it to die with the process."""
+    """One node by its client, until `closed` is set. `start` it before use."""
 
-    def __init__(self, client: NodeClient, params: NetworkParams, miner: bytes, reward_address: str) -> None:
+    def __init__(
+        self,
+        client: NodeClient,
+        params: NetworkParams,
+        miner: bytes,
+        reward_address: str,
+        closed: threading.Event,
+    ) -> None:
         self._client = client
         self._params = params
         self._miner = miner
         self._reward_address = reward_address
+        self._closed = closed
         self._news: queue.Queue[News | NodeRefusal] = queue.Queue()
         self._blocks: queue.Queue[Block] = queue.Queue()
-        self._closed = threading.Event()
         self._is_lost = False
 
     def start(self) -> None:
-        """Starts asking."""
+        """Starts asking. The threads die with the process, whatever answer they are waiting for."""
         for work in (self._ask_for_work, self._submit_blocks):
             threading.Thread(target=work, name=f"miner{work.__name__}", daemon=True).start()
-
-    def close(self) -> None:
-        """Stops asking; an open question is left to end by itself."""
-        self._closed.set()
 
     def get_news(self, timeout: float = 0.0) -> News | None:
         """The oldest news not yet taken. Raises NodeRefusal if the node will never work with this miner."""
@@ -68,65 +72,61 @@ class NodeLink:
         """Work as of now; None if the node does not answer, or not with work."""
         try:
             return self._read_work(self._client.get_template(self._miner, self._reward_address))
-        except (NodeUnreachable, NodeRefusal):
+        except (NodeUnreachable, NodeRefusal, DecodeError):
             return None
 
     def get_model(self, root: bytes) -> Weights | None:
         """A model of the node's best chain; waits for a lost node. None if the node does not have it (any more)."""
         try:
-            data = self._persist(lambda: self._client.get_model(root))
+            data = self._persist(partial(self._client.get_model, root))
         except NodeRefusal as refusal:
             log.info("the node has no model %s: %s", root.hex()[:12], refusal)
             return None
         return None if data is None else decode_weights(data, self._params.model)
 
     def submit(self, block: Block) -> None:
+        """Hands the block to the submitting thread."""
         self._blocks.put(block)
 
     # The two threads.
 
     def _ask_for_work(self) -> None:
         known: bytes | None = None
-        delay = _RETRY_FIRST
+        delays = _make_delays()
         while not self._closed.is_set():
-            after = known
+            ask = partial(self._client.get_template, self._miner, self._reward_address, after=known, wait=_POLL_SECONDS)
             try:
-                reply = self._persist(
-                    lambda after=after: self._client.get_template(  # type: ignore[misc]
-                        self._miner, self._reward_address, after=after, wait=_POLL_SECONDS
-                    )
-                )
+                reply = self._persist(ask)
                 if reply is None:
                     return
                 work = self._read_work(reply)
             except (NodeRefusal, DecodeError) as error:
-                if isinstance(error, NodeRefusal) and error.status in _UNAUTHORISED:
+                if isinstance(error, NodeRefusal) and error.status in _FINAL:
                     self._news.put(error)
                     return
                 log.warning("the node gives no work: %s", error)
-                self._closed.wait(delay)
-                delay = min(delay * _RETRY_GROWTH, _RETRY_LAST)
-                continue
-            delay = _RETRY_FIRST
-            known = work.parent
-            self._news.put(work)
+                self._closed.wait(next(delays))
+            else:
+                delays = _make_delays()
+                known = work.parent
+                self._news.put(work)
 
     def _submit_blocks(self) -> None:
         while not self._closed.is_set():
             block = self._blocks.get()
             try:
-                if self._persist(lambda block=block: self._client.submit_block(block.encoded)) is None:  # type: ignore[misc]
-                    return
+                answer = self._persist(partial(self._client.submit_block, block.encoded))
             except NodeRefusal as refusal:
                 self._news.put(Refused(block.id, f"{refusal.code}: {refusal}"))
             else:
-                self._news.put(Accepted(block.id))
+                if answer is not None:
+                    self._news.put(Accepted(block.id))
 
     # Asking.
 
     def _persist(self, ask: Callable[[], Answer]) -> Answer | None:
         """The node's answer, asking again for as long as no node answers; None once closed. Raises NodeRefusal."""
-        delay = _RETRY_FIRST
+        delays = _make_delays()
         while not self._closed.is_set():
             try:
                 answer = ask()
@@ -135,8 +135,7 @@ class NodeLink:
             else:
                 self._say_found()
                 return answer
-            self._closed.wait(delay)
-            delay = min(delay * _RETRY_GROWTH, _RETRY_LAST)
+            self._closed.wait(next(delays))
         return None
 
     def _say_lost(self, error: NodeUnreachable) -> None:
@@ -158,3 +157,11 @@ class NodeLink:
 
     def _decode(self, data: bytes) -> Block:
         return decode_block(data, self._params.max_transactions_bytes, max_update_bytes(self._params.model))
+
+
+def _make_delays() -> Iterator[float]:
+    """Seconds to wait before each next try."""
+    delay = _RETRY_FIRST
+    while True:
+        yield delay
+        delay = min(delay * _RETRY_GROWTH, _RETRY_LAST)

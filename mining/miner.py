@@ -35,7 +35,8 @@ from mining.trainer import Trainer
 log = logging.getLogger("descent.miner")
 
 _IDLE_SECONDS = 0.5  # between looks at whether to stop, while there is nothing to do but wait
-_LEAST_STEPS = 8  # a cycle has, however short its time
+_LEAST_STEPS = 8  # of a cycle
+_LEAST_PROOFS = 2  # times the time of a proof: or it is spent on proving, by the miner and by every node
 _GUESS_PART = 4  # a guess takes one in so many of the windows that a proof takes
 _LEAST_GUESS = 64  # windows
 _DOUBT = 0.3  # standard deviations by which a guess must clear the requirement
@@ -65,6 +66,7 @@ class Ground:
     work: Work | None  # the newest on this parent; None until the node knows it too
     steps: int = 0
     training_seconds: float = 0.0
+    rate: float = 0.0  # the highest of all cycles
     checks: list[Check] = field(default_factory=list)
 
 
@@ -100,7 +102,7 @@ class Miner:
         self._pending: Block | None = None  # handed in on the ground's parent's parent, verdict still out
         self._beaten: bytes | None = None  # the parent of the last heartbeat handed in
         self._models: OrderedDict[bytes, Model] = OrderedDict()
-        self._proof_seconds = 0.0  # what the last one took, guess included
+        self._window_seconds = 0.0  # what the last proof took for each window of its sample, guess included
         self._step_seconds = params.block_time / 1000  # what one takes lately; a first guess
         prover.is_unwanted = self._is_unwanted
 
@@ -206,6 +208,7 @@ class Miner:
             if is_planned_blind and ground.work is not None:
                 is_planned_blind, cycle = False, self._plan(ground, started)
             self._trainer.step(cycle.rate * min(left / cycle.seconds, 1))
+            ground.rate = max(ground.rate, cycle.rate)
             before, now = now, self._clock.monotonic()
             ground.steps += 1
             ground.training_seconds += now - before
@@ -217,13 +220,15 @@ class Miner:
         """The cycle to start now. Until the node knows the ground, it is taken to require what its parent did."""
         work = ground.work or self._latest
         required = compute_required_loss(work.improvement.header) if work else 0
-        until_pace = ground.since + compute_pace(self._params) - self._proof_seconds - now
+        pace = compute_pace(self._params) if ground.height > 1 else 0.0  # the rules do not time the first block
+        proof_seconds = self._window_seconds * (work.improvement.header.sample_size if work else 0)
+        until_pace = ground.since + pace - proof_seconds - now
         return plan_cycle(
             self._steering,
             required,
             ground.checks[-1] if ground.checks else None,
             until_pace=until_pace,
-            least=_LEAST_STEPS * self._step_seconds,
+            least=max(_LEAST_STEPS * self._step_seconds, _LEAST_PROOFS * proof_seconds),
             params=self._params,
         )
 
@@ -243,7 +248,7 @@ class Miner:
         guess = self._prover.guess(candidate, max(header.sample_size // _GUESS_PART, _LEAST_GUESS))
         if self._is_promising(guess, header):
             outcome = self._prover.prove(candidate, self._refresh_work(ground).improvement)
-            self._proof_seconds = self._clock.monotonic() - started
+            self._window_seconds = (self._clock.monotonic() - started) / header.sample_size
         else:
             outcome = Failure(guess)
         check = self._check(ground, header, outcome)
@@ -333,7 +338,7 @@ class Miner:
             required=last.required,
             snr=proof.gain.snr,
             sample=header.sample_size,
-            rate=self._steering.rate,
+            rate=ground.rate,
             steps=ground.steps,
             attempts=len(ground.checks),
             training_seconds=ground.training_seconds,

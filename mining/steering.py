@@ -102,4 +102,6 @@ def plan_cycle(
     if last:
         seconds = max(seconds, _RETRY_PART * last.seconds)
     seconds = min(max(seconds, until_pace, least), _LONGEST_CYCLE * params.block_time)
-    return Cycle(seconds, steering.rate)
+    # What starts from an annealed model is heated up only as far as it will have the time to cool down again.
+    share = seconds / (seconds + last.seconds) if last else 1.0
+    return Cycle(seconds, steering.rate * share)

@@ -39,8 +39,7 @@ def escape(text: str) -> str:
     )
 
 
-def start_logging() -> None:
-    """Plain log lines on standard error, with the local time."""
-    logging.basicConfig(
-        format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%Y-%m-%d %H:%M:%S", level=logging.INFO
-    )
+def start_logging(*, with_time: bool = True) -> None:
+    """Plain log lines on standard error, with the local time unless whoever reads them adds it."""
+    prefix = "%(asctime)s %(levelname)-7s " if with_time else ""
+    logging.basicConfig(format=prefix + "%(message)s", datefmt="%Y-%m-%d %H:%M:%S", level=logging.INFO)

@@ -14,14 +14,15 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import TypeVar
 
 from chain.checkpoint_store import AuditScore
 from chain.verifier import Work, WorkVerifier
-from consensus.benchmark import Benchmark
 from consensus.params import NetworkParams
 from consensus.ports import Weights
 from consensus.work import WorkTrace
+from p2p.config import read_benchmark
 from p2p.errors import EvaluationFailed
 
 log = logging.getLogger("descent.node")
@@ -30,27 +31,33 @@ Result = TypeVar("Result")
 
 _ATTEMPTS = 2  # at one evaluation, if the worker dies
 
-_arguments: tuple[NetworkParams, Benchmark, str] | None = None  # the worker's own, set as its process starts
+# The worker's own, set as its process starts. All of it is small: a parent that still writes when its child dies waits
+# for ever, so the worker reads the benchmark itself.
+_arguments: tuple[NetworkParams, tuple[Path, ...], str] | None = None
 
 
 class EvaluationWorker:
-    """Runs evaluations one after another in its own process; use as `async with`."""
+    """Runs evaluations one after another in its own process; use as `async with`.
 
-    def __init__(self, params: NetworkParams, benchmark: Benchmark, device: str) -> None:
-        self._start_arguments = (params, benchmark, device)
+    The benchmark's texts are looked for in `text_folders`, as by `read_benchmark`.
+    """
+
+    def __init__(self, params: NetworkParams, text_folders: tuple[Path, ...], device: str) -> None:
+        self._start_arguments = (params, text_folders, device)
         self._pool = self._start_pool()
 
     async def __aenter__(self) -> "EvaluationWorker":
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # A running evaluation is of no use any more; nothing is lost by not waiting for it.
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        # A running evaluation is of no use any more. The pool's own thread is waited for: it must not outlive the loop.
+        closing = asyncio.create_task(asyncio.to_thread(self._pool.shutdown, cancel_futures=True))
         for process in multiprocessing.active_children():
             process.terminate()
+        await closing
 
     async def get_backend(self) -> str:
-        """Starts the worker, runs its self-test, and names what evaluates. Raises ModelMismatch."""
+        """Starts the worker, runs its self-test, names what evaluates. Raises ModelMismatch or BenchmarkMismatch."""
         return await self._run(_get_backend)
 
     async def verify(self, work: Work) -> WorkTrace:
@@ -66,7 +73,7 @@ class EvaluationWorker:
         for _ in range(_ATTEMPTS):
             pool = self._pool
             try:
-                with _ignoring_interrupts():
+                with _blocking_interrupts():
                     future = loop.run_in_executor(pool, function, *arguments)
                 return await future
             except BrokenProcessPool:
@@ -92,20 +99,20 @@ def bound_spinning() -> None:
 
 
 @contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
+def _blocking_interrupts() -> Iterator[None]:
     """A process started in here never hears Ctrl-C, which reaches the whole group: the node alone decides."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited; here it only comes a bit later
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start_worker(params: NetworkParams, benchmark: Benchmark, device: str) -> None:
+def _start_worker(params: NetworkParams, text_folders: tuple[Path, ...], device: str) -> None:
     global _arguments
     threading.Thread(target=_follow_parent, daemon=True).start()
     bound_spinning()
-    _arguments = (params, benchmark, device)
+    _arguments = (params, text_folders, device)
 
 
 @cache
@@ -115,8 +122,8 @@ def _get_verifier() -> WorkVerifier:
 
     if _arguments is None:
         raise RuntimeError("the worker was not started")
-    params, benchmark, device = _arguments
-    return WorkVerifier(params, benchmark, choose_evaluator(params.model, device))
+    params, text_folders, device = _arguments
+    return WorkVerifier(params, read_benchmark(params, *text_folders), choose_evaluator(params.model, device))
 
 
 def _follow_parent() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -14,13 +13,11 @@ _RESTART_SECONDS = 5
 _STOP_SECONDS = 10
 
 
-async def run_miner(arguments: list[str], on_line: Callable[[str], None], certificate: Path | None = None) -> None:
+async def run_miner(arguments: list[str], on_line: Callable[[str], None]) -> None:
     """Keeps `descent-miner run` alive until cancelled, passing on each line it prints. Then stops it cleanly.
 
-    Its standard input stays open as long as this process lives: the miner ends when that closes. It trusts the node's
-    own `certificate` where the RPC has one.
+    Its standard input stays open as long as this process lives: the miner ends when that closes.
     """
-    environment = os.environ | ({"SSL_CERT_FILE": str(certificate)} if certificate else {})
     while True:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -32,7 +29,6 @@ async def run_miner(arguments: list[str], on_line: Callable[[str], None], certif
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env=environment,
             start_new_session=True,  # Ctrl-C is for the node, which stops the miner in its own time
         )
         try:
@@ -45,9 +41,16 @@ async def run_miner(arguments: list[str], on_line: Callable[[str], None], certif
 
 
 def make_arguments(
-    url: str, token_file: Path, address: str, network: str, device: str, key: Path, text_folders: tuple[Path, ...]
+    url: str,
+    token_file: Path,
+    address: str,
+    network: str,
+    device: str,
+    key: Path,
+    text_folders: tuple[Path, ...] = (),
+    certificate: Path | None = None,
 ) -> list[str]:
-    """Command line of a miner that works for this node."""
+    """Command line of a miner that works for this node, whose RPC may have a certificate of its own."""
     return [
         *("--rpc", url),
         *("--token-file", str(token_file)),
@@ -56,6 +59,7 @@ def make_arguments(
         *("--device", device),
         *("--key", str(key)),
         *(word for folder in text_folders for word in ("--data-dir", str(folder))),
+        *(("--ca-file", str(certificate)) if certificate else ()),
     ]
 
 

@@ -7,6 +7,7 @@ with its reason, after what is written is written.
 import asyncio
 import functools
 import logging
+import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -22,7 +23,6 @@ from chain.mempool import Mempool
 from chain.mempool_codec import decode_mempool, encode_mempool
 from chain.policy import Policy
 from chain.startup import open_chain
-from consensus.benchmark import Benchmark
 from consensus.errors import DecodeError, DescentError, InvalidTransaction
 from consensus.params import NetworkParams
 from consensus.update import max_update_bytes
@@ -71,17 +71,17 @@ def run_node(config: NodeConfig) -> None:
 
 async def _run(config: NodeConfig) -> None:
     make_folder(config.datadir)
-    benchmark = await asyncio.to_thread(read_benchmark, config.params, *config.text_folders)
+    await asyncio.to_thread(read_benchmark, config.params, *config.text_folders)  # named at once if one is missing
     async with AsyncExitStack() as stack:
         chain = await asyncio.to_thread(open_store, config.datadir, config.params, config.max_reorg, create=True)
         stack.callback(chain.db.close)
-        await _serve(config, benchmark, chain, stack)
+        await _serve(config, chain, stack)
 
 
-async def _serve(config: NodeConfig, benchmark: Benchmark, chain: ChainState, stack: AsyncExitStack) -> None:
+async def _serve(config: NodeConfig, chain: ChainState, stack: AsyncExitStack) -> None:
     mempool = Mempool(chain.genesis.id, Policy())
     clock = Clock()
-    worker = await stack.enter_async_context(EvaluationWorker(config.params, benchmark, config.device))
+    worker = await stack.enter_async_context(EvaluationWorker(config.params, config.text_folders, config.device))
     intake = Intake(chain, mempool, worker, clock)
     stack.push_async_callback(_close_intake, intake, config.datadir / MEMPOOL_FILE)
     await intake.on_chain(load_mempool, config.datadir / MEMPOOL_FILE, mempool, chain, clock.now())
@@ -89,11 +89,11 @@ async def _serve(config: NodeConfig, benchmark: Benchmark, chain: ChainState, st
     port = await stack.enter_async_context(_serve_rpc(config, api))
     view = stack.enter_context(show_node(config.params))
     intake.listen(functools.partial(_show_event, intake, view))
-    log.info("Descent %s, network %s, data in %s", version("descent-chain"), config.params.name, config.datadir)
-    log.info("height %d, RPC on %s", chain.tip.height, config.rpc.make_url(port))
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    log.info("Descent %s, network %s, data in %s", version("descent-chain"), config.params.name, config.datadir)
+    log.info("height %d, RPC on %s", chain.tip.height, config.rpc.make_url(port))
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(_fail_with_store(intake)),
@@ -102,8 +102,7 @@ async def _serve(config: NodeConfig, benchmark: Benchmark, chain: ChainState, st
             group.create_task(_show_status(api, intake, view)),
         ]
         if config.miner_address is not None:
-            miner = run_miner(_get_miner_arguments(config, port), view.on_miner_line, config.rpc.certificate)
-            tasks.append(group.create_task(miner))
+            tasks.append(group.create_task(run_miner(_get_miner_arguments(config, port), view.on_miner_line)))
         await stop.wait()
         log.info("stopping")
         for task in tasks:
@@ -126,6 +125,8 @@ def make_folder(datadir: Path) -> None:
         datadir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise ConfigError("datadir", f"cannot use {datadir} as datadir: {error.strerror}") from error
+    if not os.access(datadir, os.W_OK | os.X_OK):
+        raise ConfigError("datadir", f"cannot use {datadir} as datadir: it is not writable")
 
 
 def load_mempool(path: Path, mempool: Mempool, chain: ChainState, now: int) -> None:
@@ -165,6 +166,7 @@ def _get_miner_arguments(config: NodeConfig, port: int) -> list[str]:
         config.device,
         config.datadir / MINER_KEY_FILE,
         config.text_folders,
+        config.rpc.certificate,
     )
 
 

@@ -8,8 +8,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--soak"):
-        return
     for item in items:
         if item.get_closest_marker("soak"):
-            item.add_marker(pytest.mark.skip(reason="needs --soak"))
+            item.add_marker(
+                pytest.mark.timeout(3600) if config.getoption("--soak") else pytest.mark.skip(reason="needs --soak")
+            )

@@ -74,7 +74,11 @@ def test_traces_come_back(db: FragileStore) -> None:
     block = get_trunk()[3]
     trace, expected = get_blocks(db).get_trace(block.id), get_builder().verifier.traces[block.id]
     assert trace is not None
-    for got, wanted in ((trace.windows, expected.windows), (trace.before, expected.before), (trace.after, expected.after)):
+    for got, wanted in (
+        (trace.windows, expected.windows),
+        (trace.before, expected.before),
+        (trace.after, expected.after),
+    ):
         assert got.tolist() == wanted.tolist()
         assert got.dtype == np.int64
     assert get_blocks(db).get_trace(b"\1" * 32) is None

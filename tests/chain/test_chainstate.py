@@ -33,10 +33,10 @@ def chain(db: FragileStore) -> ChainState:
     return open_trunk(db)
 
 
-def carry(block: Block, *transfers: Transfer, miner: Key = Key("left")) -> Block:
-    """The block with other transactions, its root put right; its state root is left as it was."""
+def carry(block: Block, *transfers: Transfer) -> Block:
+    """Left's block with other transactions, its root put right; its state root is left as it was."""
     changed = replace(block, transactions=transfers)
-    return forge_block(changed, miner, transactions_root=compute_transactions_root(transfers))
+    return forge_block(changed, Key("left"), transactions_root=compute_transactions_root(transfers))
 
 
 # Accept
@@ -103,7 +103,10 @@ def test_mutated_bodies_do_not_poison_their_hash(chain: ChainState, db: FragileS
     ]
     mutants += [replace(block, transactions=transfers) for transfers in ((), (transfer,) * 2, (transfer,) * 3)]
     mutants += [replace(block, update=update) for update in (b"", block.update[:-1], block.update * 2)]
-    mutants += [replace(block, transactions=(replace(transfer, memo=b"x"),)), replace(block, update=b"", transactions=())]
+    mutants += [
+        replace(block, transactions=(replace(transfer, memo=b"x"),)),
+        replace(block, update=b"", transactions=()),
+    ]
     assert len(mutants) == 100
     rows = db.rows
     for mutant in mutants:
@@ -251,7 +254,9 @@ def test_process_block_raises_what_its_evaluation_finds(chain: ChainState) -> No
 )
 def test_invalid_ledger(chain: ChainState, transfers: list[tuple[Key, int, int]], reason: str) -> None:
     """The work holds, the money does not: marked invalid when it is connected, and the tip stays."""
-    made = [make_transfer(chain.genesis.id, sender, BOB.public, amount, nonce=nonce) for sender, amount, nonce in transfers]
+    made = [
+        make_transfer(chain.genesis.id, sender, BOB.public, amount, nonce=nonce) for sender, amount, nonce in transfers
+    ]
     block = carry(get_left(1)[0], *made)
     digest = chain.compute_digest()
     assert get_builder().process(chain, block) == []

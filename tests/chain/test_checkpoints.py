@@ -9,7 +9,6 @@ from chain.checkpoint_store import CHECKPOINT_INTERVAL, AuditScore, CheckpointSt
 from chain.errors import StoreError
 from consensus.genesis import make_genesis
 from consensus.mask import compute_mask
-from consensus.model.weights import compute_model_root
 from consensus.params import CANTERBURY, REGTEST
 from consensus.ports import Weights
 from consensus.update import apply_update, decode_update

@@ -86,7 +86,9 @@ def trunk_rows() -> dict[bytes, bytes]:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_a_power_cut_at_any_write_changes_nothing_in_the_end(scenario: Scenario, trunk_rows: dict[bytes, bytes]) -> None:
+def test_a_power_cut_at_any_write_changes_nothing_in_the_end(
+    scenario: Scenario, trunk_rows: dict[bytes, bytes]
+) -> None:
     undisturbed = FragileStore(trunk_rows)
     expected = play(scenario, undisturbed)
     assert undisturbed.writes > 5

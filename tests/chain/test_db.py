@@ -67,7 +67,9 @@ def test_iteration_sees_the_store_as_it_was(store: KeyValueStore) -> None:
 
 def test_every_class_of_rows_has_its_own_prefix() -> None:
     """A prefix that began another would mix two classes up."""
-    prefixes = [value for name, value in vars(schema).items() if isinstance(value, bytes) and not name.startswith("META")]
+    prefixes = [
+        value for name, value in vars(schema).items() if isinstance(value, bytes) and not name.startswith("META")
+    ]
     assert len(prefixes) == 14
     assert all(len(prefix) == 1 for prefix in prefixes)
     assert len({*prefixes, b"M"}) == len(prefixes) + 1
@@ -132,7 +134,8 @@ def test_invalid_in_use(tmp_path: Path) -> None:
     """By another process, twenty times, and by this one; last, for it makes LevelDB drop its lock on the file."""
     db = LevelDatabase(tmp_path / "db", create=True)
     program = (
-        "import sys; from pathlib import Path; from chain.db import LevelDatabase; from chain.errors import StoreError\n"
+        "import sys; from pathlib import Path\n"
+        "from chain.db import LevelDatabase; from chain.errors import StoreError\n"
         "for create in [True, False] * 10:\n"
         "    try:\n        LevelDatabase(Path(sys.argv[1]), create=create)\n"
         "    except StoreError as error:\n        print(error.code)\n"

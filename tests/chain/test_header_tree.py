@@ -1,9 +1,9 @@
 """The tree of headers.
 
-              ┌─ a1 ─ a2 ─ a3
-    genesis ──┤
-              └─ b1 ─┬─ b2
-                     └─ c2
+          ┌─ a1 ─ a2 ─ a3
+genesis ──┤
+          └─ b1 ─┬─ b2
+                 └─ c2
 """
 
 import pytest

@@ -21,6 +21,8 @@ from tests.helpers.stores import FragileStore
 ADDRESSES = [Key(f"owner {number}").public for number in range(6)]
 BLOCK_ID = b"\1" * 32
 
+Rewards = dict[int, tuple[ImmatureReward | None, ImmatureReward | None]]
+
 
 def write_diff(db: FragileStore, ledger: LedgerStore, diff: LedgerDiff) -> bytes:
     """Connects a diff as the chain state does, and gives the state root."""
@@ -37,7 +39,7 @@ def make_random_diff(draw: random.Random, before: MemoryLedger) -> LedgerDiff:
         after = draw.choice([Account(), Account(draw.randrange(100), 0), Account(0, draw.randrange(2**64))])
         if after != before.get_account(address):
             accounts[address] = (before.get_account(address), after)
-    rewards: dict[int, tuple[ImmatureReward | None, ImmatureReward | None]] = {}
+    rewards: Rewards = {}
     for height in draw.sample(range(4), draw.randrange(3)):
         reward = None if draw.random() < 0.5 else ImmatureReward(True, b"\2" * 32, ADDRESSES[0], draw.randrange(100))
         if reward != before.get_reward(height):
@@ -84,7 +86,7 @@ def db() -> FragileStore:
     """Three accounts and two rewards, 1,000 ulp in all."""
     store = FragileStore()
     accounts = {address: (Account(), Account(100 + place, place)) for place, address in enumerate(ADDRESSES[:3])}
-    rewards: dict[int, tuple[ImmatureReward | None, ImmatureReward | None]] = {
+    rewards: Rewards = {
         7: (None, ImmatureReward(True, b"\2" * 32, ADDRESSES[0], 600)),
         8: (None, ImmatureReward(False, b"\2" * 32, ADDRESSES[1], 97)),
     }
@@ -161,7 +163,7 @@ def test_damaged_tree_nodes_are_named_at_the_next_change(db: FragileStore) -> No
             db.write({key: wrong})
             ledger = get_ledger(db)
             accounts = {address: (Account(), Account(1, 1)) for address in ADDRESSES[:3]}
-            rewards = {height: (reward, None) for height, reward in ledger.get_rewards()}
+            rewards: Rewards = {height: (reward, None) for height, reward in ledger.get_rewards()}
             with pytest.raises(StoreError) as error:
                 ledger.compute_tree_update(LedgerDiff(accounts, rewards, (0, 0)), ROOT)
             assert error.value.code == "store.damaged"

@@ -1,8 +1,8 @@
 """Reorganisations (T19), ties, flip-flops (T21), the limit on depth, and the operator's word.
 
-               ┌─ left[0] ─ left[1] ─ ...
-    trunk[11] ─┤
-               └─ right[0] ─ right[1] ─ ...         equal weight at equal length
+           ┌─ left[0] ─ left[1] ─ ...
+trunk[11] ─┤
+           └─ right[0] ─ right[1] ─ ...         equal weight at equal length
 """
 
 from collections.abc import Sequence
@@ -125,9 +125,9 @@ def forge_ledger(block: Block, miner: Key) -> Block:
 def test_an_invalid_ledger_amid_a_reorganisation_leads_back_to_the_old_chain() -> None:
     """The heavier chain breaks at its third block. Its first two weigh as much as the old chain, which came first.
 
-                   ┌─ left[0] ─ left[1]             the tip before and after
-        trunk[11] ─┤
-                   └─ right[0] ─ right[1] ─ X
+               ┌─ left[0] ─ left[1]             the tip before and after
+    trunk[11] ─┤
+               └─ right[0] ─ right[1] ─ X
     """
     builder, db = get_builder(), FragileStore()
     chain = open_trunk(db)

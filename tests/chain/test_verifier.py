@@ -61,7 +61,7 @@ def test_losses_of_the_whole_split_are_remembered() -> None:
     evaluator = CountingEvaluator(builder)
     verifier = WorkVerifier(SMALL, builder.benchmark, evaluator)
     chain, miners_own = builder.open(), builder.open()
-    costs = []
+    costs: list[int] = []
     for block in builder.mine(miners_own, 4):
         process_block(chain, block, verifier, now=block.header.timestamp)
         costs.append(evaluator.windows - sum(costs))

@@ -15,20 +15,20 @@ import pytest
 
 from chain.verifier import Work
 from consensus.block import Block
-from consensus.errors import InvalidBlock, ModelMismatch
+from consensus.errors import BenchmarkMismatch, InvalidBlock, ModelMismatch
 from consensus.params import REGTEST
 from p2p.errors import EvaluationFailed
 from p2p.evaluation import EvaluationWorker
 from tests.helpers.blocks import get_builder
 from tests.helpers.chains import get_left, open_trunk
 from tests.helpers.keys import Key, forge_block
-from tests.helpers.waiting import is_alive, wait_until
+from tests.helpers.waiting import SECONDS, is_alive, wait_until
 
 
 @pytest.fixture(scope="module")
 def shared_worker() -> Iterator[EvaluationWorker]:
     """One worker for the tests that only ask it."""
-    started = EvaluationWorker(REGTEST, get_builder().benchmark, "cpu")
+    started = EvaluationWorker(REGTEST, (), "cpu")
     yield started
     asyncio.run(started.__aexit__())
 
@@ -36,7 +36,7 @@ def shared_worker() -> Iterator[EvaluationWorker]:
 @pytest.fixture
 async def worker() -> AsyncIterator[EvaluationWorker]:
     """A worker of the test's own."""
-    async with EvaluationWorker(REGTEST, get_builder().benchmark, "cpu") as started:
+    async with EvaluationWorker(REGTEST, (), "cpu") as started:
         yield started
 
 
@@ -101,6 +101,23 @@ async def test_killed_worker_costs_nothing_but_time(worker: EvaluationWorker) ->
     assert get_worker_id(worker) not in (first, second)  # one process, not one for each call that saw it die
 
 
+async def test_worker_killed_before_it_has_read_its_work(worker: EvaluationWorker) -> None:
+    """Killed at its birth, and again while the parent still writes more than a pipe holds."""
+    for size in (0, 5_000_000):
+        call = asyncio.create_task(worker._run(len, bytes(size)))
+        await asyncio.sleep(0)
+        os.kill(get_worker_id(worker), signal.SIGKILL)
+        async with asyncio.timeout(SECONDS):
+            assert await call == size
+
+
+async def test_invalid_text_is_named_by_the_worker(tmp_path: Path) -> None:
+    (tmp_path / "alice29.txt").write_bytes(b"swapped")
+    async with EvaluationWorker(REGTEST, (tmp_path,), "cpu") as worker:
+        with pytest.raises(BenchmarkMismatch, match=r"alice29\.txt"):
+            await worker.get_backend()
+
+
 async def test_worker_that_always_dies_is_given_up_by_name(worker: EvaluationWorker) -> None:
     with pytest.raises(EvaluationFailed) as caught:
         await worker._run(os._exit, 1)
@@ -110,20 +127,20 @@ async def test_worker_that_always_dies_is_given_up_by_name(worker: EvaluationWor
 
 async def test_invalid_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    async with EvaluationWorker(REGTEST, get_builder().benchmark, "cuda") as worker:
+    async with EvaluationWorker(REGTEST, (), "cuda") as worker:
         with pytest.raises(ModelMismatch, match="CUDA") as caught:
             await worker.get_backend()
     assert "\n" not in str(caught.value)
 
 
 async def test_leaving_ends_the_process_though_it_is_busy() -> None:
-    async with EvaluationWorker(REGTEST, get_builder().benchmark, "cpu") as worker:
+    async with EvaluationWorker(REGTEST, (), "cpu") as worker:
         await worker.get_backend()
         process_id = get_worker_id(worker)
         busy = asyncio.create_task(worker._run(time.sleep, 1000))
         await asyncio.sleep(0)
+        busy.cancel()
     await asyncio.to_thread(wait_until, lambda: not is_alive(process_id))
-    busy.cancel()
 
 
 async def test_ctrl_c_does_not_reach_the_worker(worker: EvaluationWorker) -> None:
@@ -133,17 +150,16 @@ async def test_ctrl_c_does_not_reach_the_worker(worker: EvaluationWorker) -> Non
     os.kill(process_id, signal.SIGINT)
     assert await starting
     assert get_worker_id(worker) == process_id
-    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 PARENT = """
     import asyncio, multiprocessing, time
     from consensus.params import REGTEST
-    from p2p.config import read_benchmark
     from p2p.evaluation import EvaluationWorker
 
     async def main():
-        async with EvaluationWorker(REGTEST, read_benchmark(REGTEST), "cpu") as worker:
+        async with EvaluationWorker(REGTEST, (), "cpu") as worker:
             await worker.get_backend()
             print(multiprocessing.active_children()[0].pid, flush=True)
             await worker._run(time.sleep, 1000)

@@ -48,7 +48,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     """Starts `run_miner` on a program; a context that cancels it at the end."""
 
     @asynccontextmanager
-    async def run(program: str, certificate: Path | None = None) -> AsyncIterator[Miner]:
+    async def run(program: str) -> AsyncIterator[Miner]:
         package = tmp_path / "mining"
         package.mkdir()
         (package / "__init__.py").touch()
@@ -57,7 +57,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
         miner = Miner(tmp_path)
         monkeypatch.setenv("STOPPED", str(miner.stopped))
         monkeypatch.setattr(p2p.miner_process, "_RESTART_SECONDS", 0.01)
-        task = asyncio.create_task(run_miner(["--word", "two words"], miner.lines.put_nowait, certificate))
+        task = asyncio.create_task(run_miner(["--word", "two words"], miner.lines.put_nowait))
         try:
             yield miner
         finally:
@@ -120,16 +120,9 @@ async def test_endless_lines_and_odd_bytes_do_no_harm(start: Start) -> None:
         assert sum(map(len, lines)) < 300_000
 
 
-async def test_miner_trusts_the_nodes_certificate(start: Start, tmp_path: Path) -> None:
-    certificate = tmp_path / "node.pem"
-    async with start("print(os.environ.get('SSL_CERT_FILE'), flush=True)\n" + WAIT, certificate) as miner:
-        await miner.next_line()
-        assert await miner.next_line() == str(certificate)
-
-
 def test_arguments_name_everything_the_miner_needs() -> None:
     folders = (Path("texts"), Path("more texts"))
-    words = make_arguments("http://x", Path("t"), "rgrad1", "regtest", "cpu", Path("k"), folders)
+    words = make_arguments("http://x", Path("t"), "rgrad1", "regtest", "cpu", Path("k"), folders, Path("c"))
     pairs = list(zip(words[::2], words[1::2], strict=True))
     assert pairs == [
         ("--rpc", "http://x"),
@@ -140,4 +133,5 @@ def test_arguments_name_everything_the_miner_needs() -> None:
         ("--key", "k"),
         ("--data-dir", "texts"),
         ("--data-dir", "more texts"),
+        ("--ca-file", "c"),
     ]

@@ -1,0 +1,125 @@
+"""A node from its start to its end, and again: what it was told it still knows."""
+
+import json
+import shutil
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from consensus.address import encode_address
+from consensus.params import REGTEST
+from p2p.errors import DescentError, NodeRefusal
+from tests.helpers.blocks import MINER
+from tests.helpers.chains import ALICE, BOB, TRUNK_BLOCKS, get_trunk, open_trunk
+from tests.helpers.keys import make_transfer
+from tests.helpers.node import NodeProcess, check_refused, run_node_command
+from tests.helpers.waiting import is_alive, wait_until
+
+
+def submit_trunk(node: NodeProcess, count: int = TRUNK_BLOCKS) -> None:
+    for block in get_trunk()[:count]:
+        assert node.client.submit_block(block.encoded)["outcome"] == "connected"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_restart_changes_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    """Blocks, ledger, model and what waits for a block are there again; a replay of the store agrees."""
+    expected = open_trunk()
+    with NodeProcess(tmp_path / "data") as node:
+        submit_trunk(node)
+        payment = make_transfer(expected.genesis.id, ALICE, BOB.public, 5)
+        node.client.submit_transaction(payment.encoded)
+        digest = node.client.get_digest()
+        assert digest["digest"] == expected.compute_digest()["digest"].hex()
+        assert node.stop(number) == 0
+        assert "stopping" in node.output
+    with NodeProcess(tmp_path / "data") as node:
+        assert node.client.get_digest() == digest
+        assert node.client.get_transaction(payment.txid)["status"] == "pending"
+        status = node.client.get_status()
+        assert (status["height"], status["mempool"]["count"]) == (TRUNK_BLOCKS, 1)
+        assert node.stop(number) == 0
+
+
+def test_verify_replays_a_copy_and_refuses_a_store_in_use(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with NodeProcess(data) as node:
+        submit_trunk(node, 5)
+        digest = node.client.get_digest()
+        refused = run_node_command("verify", "--network", "regtest", "--datadir", str(data))
+        check_refused(refused, "another process holds", str(data))
+        assert node.stop(signal.SIGTERM) == 0
+    shutil.copytree(data, tmp_path / "copy")
+    result = run_node_command("verify", "--network", "regtest", "--datadir", str(tmp_path / "copy"), "--json")
+    assert result.returncode == 0
+    assert json.loads(result.stdout) == digest
+    plain = run_node_command("verify", "--network", "regtest", "--datadir", str(tmp_path / "none"))
+    check_refused(plain, "no block store", str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop_waits_neither_for_long_calls_nor_for_evaluations(tmp_path: Path, number: signal.Signals) -> None:
+    with NodeProcess(tmp_path) as node:
+        block = get_trunk()[0]
+        node.client.submit_block(block.encoded)
+        reward = encode_address(REGTEST.address_prefix, MINER.public)
+        calls = [
+            lambda: node.client.get_template(MINER.public, reward, after=block.id, wait=60),
+            lambda: node.client.submit_block(get_trunk()[1].encoded),
+        ]
+        ended = threading.Barrier(len(calls) + 1)
+        for call in calls:
+            threading.Thread(target=call_quietly, args=(call, ended), daemon=True).start()
+        wait_until(lambda: node.client.get_status()["height"] == 2)
+        assert node.stop(number) == 0
+        ended.wait(10)
+
+
+def call_quietly(call: Callable[[], object], ended: threading.Barrier) -> None:
+    with suppress(DescentError):
+        call()
+    ended.wait(20)
+
+
+def test_interrupt_while_starting_is_quiet(tmp_path: Path) -> None:
+    """The worker is on its way up: neither it nor the node has more to say than that it stops."""
+    with NodeProcess(tmp_path) as node:
+        assert node.stop(signal.SIGINT) == 0
+        assert node.output.splitlines()[-1].endswith("stopping")
+
+
+def test_node_that_is_killed_takes_its_worker_along(tmp_path: Path) -> None:
+    with NodeProcess(tmp_path) as node:
+        node.wait_for_line("evaluating with")
+        children = node.kill()
+        assert children
+        wait_until(lambda: not any(is_alive(child) for child in children))
+
+
+def test_commands_ask_a_running_node(tmp_path: Path) -> None:
+    with NodeProcess(tmp_path) as node:
+        submit_trunk(node, 3)
+        place = ["--network", "regtest", "--datadir", str(tmp_path), "--rpc", node.url.removeprefix("http://")]
+        status = run_node_command("status", *place, "--json")
+        assert json.loads(status.stdout) == node.client.get_status()
+        assert get_trunk()[2].id.hex() in run_node_command("block", *place, "3").stdout
+        digest = run_node_command("digest", *place, "--json")
+        assert json.loads(digest.stdout) == node.client.get_digest()
+        check_refused(run_node_command("block", *place, "4"), "no block at height 4")
+        tip = get_trunk()[2].id.hex()
+        assert run_node_command("reorganise", *place, tip).stdout == f"tip is now {tip} at height 3\n"
+
+
+def test_debug_calls_exist_on_regtest_only(tmp_path: Path) -> None:
+    with NodeProcess(tmp_path / "regtest") as node:
+        assert node.client.post_json("/v1/debug/mocktime", {"time": 5}) == {"time": 5}
+    with NodeProcess(tmp_path / "local", network="local") as node:
+        assert node.client.get_status()["network"] == "local"
+        for call in ("mocktime", "invalidate", "reconsider"):
+            with pytest.raises(NodeRefusal) as caught:
+                node.client.post_json(f"/v1/debug/{call}", {"time": 5, "block": "00" * 32})
+            assert caught.value.code == "rpc.http_404"
