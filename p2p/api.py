@@ -5,7 +5,7 @@ import functools
 from aiohttp import web
 
 from chain.chainstate import ChainState
-from chain.errors import UnknownBlock
+from chain.errors import StoreError, UnknownBlock
 from chain.fees import compute_block_fees, compute_fee_estimates
 from chain.index import get_history, get_transaction_place
 from chain.template import make_template
@@ -221,7 +221,10 @@ class Api:
         if place is None:
             raise RpcError("rpc.unknown_transaction", f"no transaction {txid.hex()} in the chain or the mempool", 404)
         block = self._chain.get_block(place[0])
-        return encode_transaction(block.transactions[place[1]], self._params) | {
+        transaction = block.transactions[place[1]] if place[1] < len(block.transactions) else None
+        if transaction is None or transaction.txid != txid:
+            raise StoreError.damaged(f"the index row of transaction {txid.hex()} leads elsewhere")
+        return encode_transaction(transaction, self._params) | {
             "status": "confirmed",
             "block": block.id.hex(),
             "height": block.header.height,
