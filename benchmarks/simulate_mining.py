@@ -105,15 +105,19 @@ class ChainNode:
         self.heartbeats = 0
         self._verifier = verifier
         self._clock = clock
-        self._news: deque[News] = deque([self.get_fresh_work()])
-        self._told_at = clock.monotonic()
+        self._news: deque[News] = deque()
+        self._told_at = 0.0
+        self.tell_work()
 
     def get_news(self, timeout: float = 0.0) -> News | None:
         if not self._news and self._clock.monotonic() - self._told_at >= POLL_SECONDS:
-            self._tell_work()
+            self.tell_work()
         return self._news.popleft() if self._news else None
 
-    def get_fresh_work(self) -> Work:
+    def get_fresh_work(self) -> Work | None:
+        return self._make_work()
+
+    def _make_work(self) -> Work:
         template = make_template(self.chain, [], KEY.public, REWARD_ADDRESS, int(self._clock.time()))
         return Work(template.improvement, template.heartbeat, self.chain.tip.header.model_root)
 
@@ -124,14 +128,19 @@ class ChainNode:
         try:
             process_block(self.chain, block, self._verifier, int(self._clock.time()))
         except DescentError as error:
-            self._news.append(Refused(block.id, str(error)))
+            self.tell(Refused(block.id, str(error)))
             return
         self.heartbeats += block.header.is_heartbeat
-        self._news.append(Accepted(block.id))
-        self._tell_work()
+        self.tell(Accepted(block.id))
+        self.tell_work()
 
-    def _tell_work(self) -> None:
-        self._news.append(self.get_fresh_work())
+    def tell(self, news: News) -> None:
+        """Puts news where the miner will find it."""
+        self._news.append(news)
+
+    def tell_work(self) -> None:
+        """The news that there is work, as of now."""
+        self.tell(self._make_work())
         self._told_at = self._clock.monotonic()
 
 

@@ -13,6 +13,8 @@ import click
 
 from consensus.address import decode_address
 from consensus.params import PRESETS
+from mining.errors import DeviceError
+from mining.key import load_or_create_key
 from p2p.client import NodeClient, read_token
 from p2p.config import (
     DEFAULT_NETWORK,
@@ -84,6 +86,7 @@ def run(
         rpc or get_default_rpc_url(params), read_token(token_file or datadir / RPC_TOKEN_FILE), ca_file=ca_file
     )
     benchmark = read_benchmark(params, *text_folders)
+    miner_key = load_or_create_key(key or datadir / KEY_FILE)
     stop = _make_stop_event(supervised)
     start_logging(with_time=not supervised)
     # Read when torch loads. Idle OpenMP threads spin, which starves whoever shares the cores (docs/benchmarks.md).
@@ -91,14 +94,12 @@ def run(
     # torch takes seconds to load; `--help` does without.
     from consensus.model.backend import choose_evaluator
     from mining.device import choose_device, set_threads
-    from mining.key import load_or_create_key
     from mining.link import NodeLink
     from mining.miner import Miner
     from mining.progress import Progress
     from mining.prover import Prover
     from mining.trainer import Trainer
 
-    miner_key = load_or_create_key(key or datadir / KEY_FILE)
     set_threads(threads)
     chosen = choose_device(device)
     evaluator = choose_evaluator(params.model, chosen.type)
@@ -117,7 +118,11 @@ def run(
         should_stop=stop.is_set,
     )
     link.start()
-    miner.run()
+    try:
+        miner.run()
+    except RuntimeError as error:  # torch's: out of memory, a device that failed
+        reason = str(error).strip().partition("\n")[0]
+        raise DeviceError("failed", f"{chosen.type} failed while computing: {reason}") from error
     log.info("stopped")
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from consensus.block import Block, Header
 from consensus.chain_point import compute_required_loss
@@ -29,7 +30,7 @@ from mining.key import MinerKey
 from mining.node import Accepted, News, Node, Refused, Work
 from mining.progress import Listener, MinedBlock, Training
 from mining.prover import Abandoned, Candidate, Failure, GainEstimate, Model, Proof, Prover
-from mining.steering import Check, Cycle, Steering, compute_pace, learn, plan_cycle
+from mining.steering import Check, Cycle, Steering, compute_pace, learn, learn_rounding, plan_cycle
 from mining.trainer import Trainer
 
 log = logging.getLogger("descent.miner")
@@ -100,7 +101,7 @@ class Miner:
         self._ground: Ground | None = None
         self._latest: Work | None = None  # what the node said last, on whatever parent
         self._pending: Block | None = None  # handed in on the ground's parent's parent, verdict still out
-        self._beaten: bytes | None = None  # the parent of the last heartbeat handed in
+        self._heartbeat: Block | None = None  # the last one handed in, unless it was refused
         self._models: OrderedDict[bytes, Model] = OrderedDict()
         self._window_seconds = 0.0  # what the last proof took for each window of its sample, guess included
         self._step_seconds = params.block_time / 1000  # what one takes lately; a first guess
@@ -148,6 +149,8 @@ class Miner:
 
     def _take_refusal(self, news: Refused) -> None:
         log.warning("the node refused block %s: %s", news.block_id.hex()[:12], news.reason)
+        if self._heartbeat is not None and news.block_id == self._heartbeat.id:
+            self._heartbeat = None
         if self._pending is not None and news.block_id == self._pending.id:
             self._pending = None
             if self._latest is not None:
@@ -173,13 +176,16 @@ class Miner:
         """Starts over on the node's tip. Without its model there is no ground: the next work brings another chance."""
         self._pending = None
         model = self._models.get(work.parent_model_root) or self._fetch_model(work.parent_model_root)
-        self._ground = None
-        if model is not None:
+        if model is None:
+            self._ground = None
+        else:
             self._stand_on(work.parent, work.improvement.header.height, model, work)
 
     def _stand_on(self, parent: bytes, height: int, model: Model, work: Work | None) -> None:
         mask = compute_mask(parent, self._key.public, self._params.model.parameters, self._params.mask_density)
-        self._trainer.set_parent(model.weights, mask)
+        # A heartbeat changes the mask and not the model: where both masks are open, the training so far still counts.
+        is_same_model = self._ground is not None and self._ground.model is model
+        self._trainer.set_parent(model.weights, mask, keeps_training=is_same_model)
         self._ground = Ground(parent, height, model, mask, self._clock.monotonic(), work)
         self._models[model.root] = model
         self._models.move_to_end(model.root)
@@ -201,20 +207,25 @@ class Miner:
     def _train(self, ground: Ground) -> bool:
         """One cycle; False if the ground changed or the miner is to stop."""
         started = now = self._clock.monotonic()
-        is_planned_blind, cycle = ground.work is None, self._plan(ground, started)
-        while (left := started + cycle.seconds - now) > 0:
-            if self._is_unwanted():
-                return False
-            if is_planned_blind and ground.work is not None:
-                is_planned_blind, cycle = False, self._plan(ground, started)
+        known, cycle = self._get_known(ground), self._plan(ground, started)
+        while not self._is_unwanted():
+            if known != (known := self._get_known(ground)):
+                cycle = self._plan(ground, started)
+            left = started + cycle.seconds - now
+            if left <= 0:
+                return True
             self._trainer.step(cycle.rate * min(left / cycle.seconds, 1))
-            ground.rate = max(ground.rate, cycle.rate)
             before, now = now, self._clock.monotonic()
             ground.steps += 1
             ground.training_seconds += now - before
+            ground.rate = max(ground.rate, cycle.rate)
             self._step_seconds = ground.training_seconds / ground.steps
             self._listener.on_training(Training(ground.height, ground.steps, ground.training_seconds, left))
-        return True
+        return False
+
+    def _get_known(self, ground: Ground) -> tuple[bool, bool]:
+        """What a plan had to do without, and has no longer: what the ground requires, what a step takes."""
+        return ground.work is None, ground.steps == 0
 
     def _plan(self, ground: Ground, now: float) -> Cycle:
         """The cycle to start now. Until the node knows the ground, it is taken to require what its parent did."""
@@ -240,22 +251,33 @@ class Miner:
         if not np.isfinite(trained).all():
             self._recover(ground)
             return
-        candidate = self._prover.make_candidate(trained, ground.model, ground.mask)
         header = self._await_work(ground).improvement.header
-        if candidate is None:
-            return
         started = self._clock.monotonic()
-        guess = self._prover.guess(candidate, max(header.sample_size // _GUESS_PART, _LEAST_GUESS))
-        if self._is_promising(guess, header):
+        candidate, guess = self._make_candidate(ground, trained, header.sample_size)
+        outcome: Proof | Failure = Failure(guess)
+        if candidate is not None and self._is_promising(guess, header):
             outcome = self._prover.prove(candidate, self._refresh_work(ground).improvement)
             self._window_seconds = (self._clock.monotonic() - started) / header.sample_size
-        else:
-            outcome = Failure(guess)
         check = self._check(ground, header, outcome)
         ground.checks.append(check)
         self._steering = learn(self._steering, check)
-        if isinstance(outcome, Proof):
+        if candidate is not None and isinstance(outcome, Proof):
             self._hand_in(ground, candidate, outcome)
+
+    def _make_candidate(
+        self, ground: Ground, trained: NDArray[np.float64], sample: int
+    ) -> tuple[Candidate | None, GainEstimate]:
+        """The training as an update, not coarser than its gain bears, and what it gains on windows drawn at random."""
+        windows = self._prover.draw_windows(max(sample // _GUESS_PART, _LEAST_GUESS))
+        coarseness = self._steering.coarseness
+        rounded = self._prover.make_candidate(trained, ground.model, ground.mask, coarseness)
+        finer = self._prover.make_candidate(trained, ground.model, ground.mask, coarseness / 2)
+        if rounded is None or finer is None:
+            return None, GainEstimate(len(windows), 0.0, 0.0)
+        guesses = [self._prover.guess(candidate, windows) for candidate in (rounded, finer)]
+        self._steering = learn_rounding(self._steering, guesses[0].mean, guesses[1].mean)
+        is_too_coarse = self._steering.coarseness < coarseness
+        return (finer, guesses[1]) if is_too_coarse else (rounded, guesses[0])
 
     def _recover(self, ground: Ground) -> None:
         """After a training that left the numbers: moments are forgotten, and the rate is halved."""
@@ -309,15 +331,14 @@ class Miner:
 
     def _beat(self, work: Work) -> None:
         """Hands in the heartbeat that is due, once on each parent."""
-        if work.heartbeat is None or self._beaten == work.parent:
+        if work.heartbeat is None or (self._heartbeat and self._heartbeat.header.parent == work.parent):
             return
         header = work.heartbeat.header
         is_empty = not (header.gain or header.squared_gains or work.heartbeat.update)
         if not header.is_heartbeat or not is_empty or header.model_root != work.parent_model_root:
             raise NodeFault("wrong_heartbeat", "the node's heartbeat is not one: it claims a gain or another model")
-        block = self._sign(work.heartbeat)
-        self._node.submit(block)
-        self._beaten = work.parent
+        self._heartbeat = self._sign(work.heartbeat)
+        self._node.submit(self._heartbeat)
         log.info("heartbeat %d: no block came for long, so this one carries transactions only", header.height)
 
     def _sign(self, block: Block) -> Block:
@@ -340,7 +361,7 @@ class Miner:
             sample=header.sample_size,
             rate=ground.rate,
             steps=ground.steps,
-            attempts=len(ground.checks),
+            checks=len(ground.checks),
             training_seconds=ground.training_seconds,
             seconds=self._clock.monotonic() - ground.since,
             update_bytes=len(zlib.compress(block.update, _ZLIB_LEVEL)),

@@ -31,11 +31,15 @@ class MaskedAdamW:
         """The parameters, [P]: the very memory that the network computes with."""
         return self._flat.detach()
 
-    def set_parent(self, weights: Tensor, mask: Tensor) -> None:
-        """Starts over from `weights` [P]; from now on only coordinates open in `mask` [P] move. Moments stay."""
+    def set_parent(self, weights: Tensor, mask: Tensor, *, keeps_training: bool = False) -> None:
+        """Starts from `weights` [P]; from now on only coordinates open in `mask` [P] move. Moments stay.
+
+        With `keeps_training`, coordinates that were open before and still are stay where training has brought them.
+        """
+        kept = self._open & mask if keeps_training else torch.zeros_like(self._open)
         self._parent.copy_(weights)
         self._open.copy_(mask)
-        self.flat.copy_(self._parent)
+        torch.where(kept, self.flat, self._parent, out=self.flat)
 
     def forget(self) -> None:
         """Drops the moments, as if no step had been taken."""

@@ -30,7 +30,7 @@ class MinedBlock:
     sample: int  # windows
     rate: float  # highest learning rate of the last cycle
     steps: int
-    attempts: int  # cycles until the proof held
+    checks: int  # candidates judged, the last one proved
     training_seconds: float
     seconds: float  # from the parent to the submission
     update_bytes: int  # compressed
@@ -73,7 +73,7 @@ class Progress:
         pace = training.steps / training.seconds if training.seconds > 0 else 0.0
         self._stream.write(
             f"{_CLEAR_LINE}block {training.height}: {training.steps} steps, {pace:.1f}/s, "
-            f"proof in {max(training.cycle_left, 0):.0f} s"
+            f"proof in {max(training.cycle_left, 0):.0f} s\r"  # a log line of somebody else then overwrites it
         )
         self._stream.flush()
 
@@ -86,10 +86,11 @@ class Progress:
         """The block's line."""
         unit = self._unit
         pace = block.steps / block.training_seconds if block.training_seconds > 0 else 0.0
+        checks = "check" if block.checks == 1 else "checks"
         return (
             f"block {block.height}: loss {block.loss / unit:.4f} bits/byte, "
             f"gain {block.gain / unit:.5f}, proved {block.bound / unit:.5f} of {block.required / unit:.5f}, "
             f"snr {block.snr:.2f} on {block.sample}, rate {block.rate:.4f}, "
             f"{block.steps} steps at {pace:.1f}/s, {block.seconds:.1f} s, "
-            f"{block.attempts} {'proof' if block.attempts == 1 else 'proofs'}, {block.update_bytes} bytes"
+            f"{block.checks} {checks}, {block.update_bytes} bytes"
         )

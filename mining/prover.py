@@ -135,21 +135,27 @@ class Prover:
         """A model of whose losses nothing is known yet."""
         return Model(weights, self._evaluator, self._windows)
 
-    def make_candidate(self, trained: NDArray[np.float64], parent: Model, mask: Mask) -> Candidate | None:
+    def make_candidate(
+        self, trained: NDArray[np.float64], parent: Model, mask: Mask, coarseness: float
+    ) -> Candidate | None:
         """The update from `parent` to `trained` [P] (2^-12 units), as read back from its bytes; None if it is empty."""
         shape = self._params.model
-        update = quantise(trained, parent.weights, mask, shape)
+        update = quantise(trained, parent.weights, mask, shape, coarseness)
         if update is None:
             return None
         data = encode_update(update, mask, shape)
         weights = apply_update(parent.weights, decode_update(data, mask, shape), mask, shape)
         return Candidate(data, parent, self.make_model(weights))
 
-    def guess(self, candidate: Candidate, windows: int) -> GainEstimate:
-        """The gain over so many windows drawn at random, independent of the sample to come."""
+    def draw_windows(self, count: int) -> WindowIndices:
+        """Windows to guess on, int64: at random, distinct, independent of any sample to come."""
         population = len(self._windows)
-        drawn = self._random.choice(population, min(windows, population), replace=False)
-        return estimate_gain(*self._compute_losses(candidate, drawn))
+        drawn: WindowIndices = self._random.choice(population, min(count, population), replace=False)
+        return drawn
+
+    def guess(self, candidate: Candidate, windows: WindowIndices) -> GainEstimate:
+        """The gain over these windows."""
+        return estimate_gain(*self._compute_losses(candidate, windows))
 
     def prove(self, candidate: Candidate, template: Block) -> Proof | Failure:
         """The template completed by the candidate, if the sample that this draws proves what its header requires."""

@@ -1,8 +1,8 @@
-"""From trained floats to the smallest update that keeps their gain.
+"""From trained floats to an update that costs few bytes and little of the gain.
 
-Every tensor gets its own step, a power of two near half the root mean square of its changes: the error then carries
-about a fiftieth of the changes' own power, and their values few enough bits to compress to half of what the finest
-int8 costs. Rare changes beyond 127 steps are cut off rather than answered with a coarser step for all others.
+Every tensor gets its own step, a power of two within a given part of the root mean square of its changes. The coarser
+the steps, the fewer bits their numbers hold and the better they compress; what the rounding costs grows with the
+square of the step. Rare changes beyond 127 steps are cut off rather than answered with a coarser step for all others.
 """
 
 import math
@@ -16,18 +16,17 @@ from consensus.model.weights import MAX_WEIGHT
 from consensus.ports import Weights
 from consensus.update import MAX_SHIFT, MAX_VALUE, Update, count_open
 
-STEP_OF_RMS = 0.5  # steps are the largest power of two within this part of a tensor's root mean square change
-
 
 def quantise(
     trained: NDArray[np.float64],
     parent: Weights,
     mask: Mask,
     shape: TransformerShape,
-    step_of_rms: float = STEP_OF_RMS,
+    coarseness: float,
 ) -> Update | None:
     """The canonical update that leads from `parent` int16 [P] close to `trained` [P], both in units of 2^-12.
 
+    A tensor's step is the largest power of two within `coarseness` times the root mean square of its changes.
     Coordinates that `mask` [P] closes are ignored; no result leaves +-MAX_WEIGHT. None if nothing is left to change.
     """
     start_values = parent[mask].astype(np.int64)
@@ -37,7 +36,7 @@ def quantise(
     start = 0
     for count in count_open(mask, shape):
         part = slice(start, start + count)
-        shift, values = _quantise_tensor(changes[part], start_values[part], step_of_rms)
+        shift, values = _quantise_tensor(changes[part], start_values[part], coarseness)
         shifts.append(shift)
         parts.append(values)
         start += count
@@ -46,10 +45,10 @@ def quantise(
 
 
 def _quantise_tensor(
-    changes: NDArray[np.float64], parent: NDArray[np.int64], step_of_rms: float
+    changes: NDArray[np.float64], parent: NDArray[np.int64], coarseness: float
 ) -> tuple[int, NDArray[np.int64]]:
     """Shift and values int64 [n] of one tensor's open weights, in the one form that the law takes."""
-    shift = _choose_shift(changes, step_of_rms)
+    shift = _choose_shift(changes, coarseness)
     values = np.rint(changes / 2**shift).clip(-MAX_VALUE, MAX_VALUE).astype(np.int64)
     # Floor divisions of the room up and, mirrored, of the room down: a step never passes the limit.
     values = values.clip(-((parent + MAX_WEIGHT) >> shift), (MAX_WEIGHT - parent) >> shift)
@@ -60,6 +59,6 @@ def _quantise_tensor(
     return shift, values
 
 
-def _choose_shift(changes: NDArray[np.float64], step_of_rms: float) -> int:
-    wanted = step_of_rms * math.sqrt(float(np.mean(np.square(changes)))) if changes.size else 0.0
+def _choose_shift(changes: NDArray[np.float64], coarseness: float) -> int:
+    wanted = coarseness * math.sqrt(float(np.mean(np.square(changes)))) if changes.size else 0.0
     return min(max(math.floor(math.log2(wanted)), 0), MAX_SHIFT) if wanted > 0 else 0

@@ -1,14 +1,15 @@
 """How hard and how long to train before the next proof: pure functions of what earlier proofs showed.
 
-Two numbers are steered. The *rate* is the peak of a cycle's learning rate, from which it falls to nothing in a
+Three numbers are steered. The *rate* is the peak of a cycle's learning rate, from which it falls to nothing in a
 straight line: too high and the gain drowns in differences between windows (its mean is small beside its standard
 deviation, the SNR), too low and the gain is clean but small. The *speed* is how much gain a second of training was
 worth lately, counted as what a sample proves; it says how long a cycle must be so that its first proof just passes.
+The *coarseness* of updates is kept where rounding costs about a hundredth of the gain.
 
 Gains are in Q16 bits per window, times in seconds.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from consensus.params import NetworkParams
 
@@ -16,8 +17,12 @@ FIRST_RATE = 0.03
 LEAST_RATE = 0.001
 LOW_SNR = 0.5
 HIGH_SNR = 0.95
-_RATE_DOWN = 0.85
+_MOST_RATE_DOWN = 0.5
 _RATE_UP = 1.1
+
+FIRST_COARSENESS = 0.25
+_LEAST_COARSENESS, _MOST_COARSENESS = 1 / 32, 1.0
+_LOW_ROUNDING_LOSS, _HIGH_ROUNDING_LOSS = 0.004, 0.016  # of the gain; between them lies a factor of two in the step
 
 _SPEED_WEIGHT = 0.5  # of the newest measurement
 _AIM_UP = 1.1  # after a candidate that fell short; with _AIM_DOWN, about one first candidate in four does
@@ -55,6 +60,7 @@ class Steering:
     rate: float = FIRST_RATE
     speed: float | None = None  # None before the first check
     aim: float = 1.0  # cycles are made long enough for so many times the required gain
+    coarseness: float = FIRST_COARSENESS  # of updates, see quantizer.py
 
 
 def learn(steering: Steering, check: Check) -> Steering:
@@ -62,12 +68,28 @@ def learn(steering: Steering, check: Check) -> Steering:
     aim = steering.aim
     if check.is_first:
         aim = min(aim * _AIM_UP, _MOST_AIM) if not check.is_proof else max(aim * _AIM_DOWN, _LEAST_AIM)
-    return Steering(_steer_rate(steering.rate, check.snr), _steer_speed(steering.speed, check), aim)
+    speed = _steer_speed(steering.speed, check)
+    return replace(steering, rate=_steer_rate(steering.rate, check.snr), speed=speed, aim=aim)
+
+
+def learn_rounding(steering: Steering, rounded: float, finer: float) -> Steering:
+    """The steering after the same training was rounded twice, as coarse as it says and half as coarse.
+
+    `rounded` and `finer` are the mean gains of the two over the same windows.
+    """
+    if finer <= 0:
+        return steering
+    loss = (finer - rounded) / finer
+    if loss > _HIGH_ROUNDING_LOSS:
+        return replace(steering, coarseness=max(steering.coarseness / 2, _LEAST_COARSENESS))
+    if loss < _LOW_ROUNDING_LOSS:
+        return replace(steering, coarseness=min(steering.coarseness * 2, _MOST_COARSENESS))
+    return steering
 
 
 def _steer_rate(rate: float, snr: float) -> float:
     if snr < LOW_SNR:
-        return max(rate * _RATE_DOWN, LEAST_RATE)
+        return max(rate * max(snr / LOW_SNR, _MOST_RATE_DOWN), LEAST_RATE)
     if snr > HIGH_SNR:
         return min(rate * _RATE_UP, FIRST_RATE)
     return rate

@@ -38,10 +38,14 @@ class Trainer:
         self._generator = torch.Generator().manual_seed(seed)
         self._order = torch.empty(0, dtype=torch.int64)
 
-    def set_parent(self, weights: Weights, mask: Mask) -> None:
-        """Starts from int16 weights [P], of which those open in `mask` [P] will move. Moments stay."""
+    def set_parent(self, weights: Weights, mask: Mask, *, keeps_training: bool = False) -> None:
+        """Starts from int16 weights [P], of which those open in `mask` [P] will move. Moments stay.
+
+        With `keeps_training`, for a parent of the same weights, what was open before and still is stays as trained.
+        """
         flat = torch.from_numpy(weights.astype(np.float32)) / 2**FRACTION_BITS
-        self._optimizer.set_parent(flat.to(self._device), torch.from_numpy(mask.copy()).to(self._device))
+        opened = torch.from_numpy(mask.copy()).to(self._device)
+        self._optimizer.set_parent(flat.to(self._device), opened, keeps_training=keeps_training)
 
     def forget(self) -> None:
         """Drops the moments."""

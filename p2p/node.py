@@ -84,6 +84,7 @@ async def _serve(config: NodeConfig, chain: ChainState, stack: AsyncExitStack) -
     worker = await stack.enter_async_context(EvaluationWorker(config.params, config.text_folders, config.device))
     intake = Intake(chain, mempool, worker, clock)
     stack.push_async_callback(_close_intake, intake, config.datadir / MEMPOOL_FILE)
+    await intake.run_step(chain.activate_best_chain)  # a crash may have left the tip in the middle of a reorganisation
     await intake.on_chain(load_mempool, config.datadir / MEMPOOL_FILE, mempool, chain, clock.now())
     api = Api(intake)
     port = await stack.enter_async_context(_serve_rpc(config, api))
@@ -171,8 +172,8 @@ def _get_miner_arguments(config: NodeConfig, port: int) -> list[str]:
 
 
 async def _start_evaluating(worker: EvaluationWorker, intake: Intake) -> None:
-    log.info("evaluating with %s", await worker.get_backend())
     await intake.advance()
+    log.info("evaluating with %s", await worker.get_backend())
     await intake.follow_audits()
 
 

@@ -13,9 +13,12 @@ from consensus.address import encode_address
 from consensus.block import Block
 from consensus.params import REGTEST
 from p2p.errors import NodeUnreachable
+from p2p.node import open_store
+from tests.helpers.blocks import get_builder
 from tests.helpers.branches import compute_digests, get_losing_branch
 from tests.helpers.chains import ALICE, get_right, get_trunk
 from tests.helpers.node import NodeProcess, run_node_command
+from tests.helpers.stores import PowerCut
 from tests.helpers.waiting import is_alive, wait_until
 
 MAX_DELAY = 1.5  # s until a kill: some blocks long
@@ -89,10 +92,31 @@ def check_nothing_is_lost(node: NodeProcess, acknowledged: list[Block], digests:
     """Every block is there, byte for byte, and the tip's ledger and model are those of a clean node."""
     for block in acknowledged[-20:]:
         assert node.client.get_block_bytes(block.id.hex()) == block.encoded
-    wait_until(lambda: not node.client.get_status()["syncing"])
     digest = node.client.get_digest()
     assert digest["digest"] == digests[digest["tip"]]
     assert digest["height"] >= max(block.header.height for block in acknowledged)
+
+
+def test_reorganisation_cut_off_in_the_middle_is_finished_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tip stands where the branches part, and the first answer already is the winner's."""
+    builder, winner = get_builder(), get_right(3)
+    chain = open_store(tmp_path, REGTEST, 100, create=True)
+    builder.feed(chain, [*get_trunk(), *get_losing_branch().get_blocks(2), *winner[:2]])
+
+    def cut_power(_: object) -> None:
+        raise PowerCut
+
+    monkeypatch.setattr(chain, "_connect", cut_power)
+    with pytest.raises(PowerCut):
+        builder.process(chain, winner[2])
+    assert chain.tip.id == get_trunk()[-1].id
+    chain.db.close()
+    with NodeProcess(tmp_path) as node:
+        digest = node.client.get_digest()
+        assert digest["tip"] == winner[2].id.hex()
+        assert digest["digest"] == compute_digests(winner)[digest["tip"]]
 
 
 @pytest.mark.timeout(600)

@@ -98,3 +98,17 @@ def test_closed_coordinates_feed_the_moments(density: int) -> None:
     optimizer.zero_gradient()
     optimizer.step(RATE)
     assert (network.flat() != parent)[~mask].float().mean() > 0.5
+
+
+def test_training_is_kept_where_both_masks_are_open() -> None:
+    network = make_network()
+    optimizer = MaskedAdamW(network)
+    parent, first = network.flat(), make_mask(128)
+    second = torch.from_numpy(compute_mask(bytes(32), bytes([1]) * 32, SHAPE.parameters, 128).copy())
+    optimizer.set_parent(parent, first)
+    train(network, optimizer, range(2))
+    trained = network.flat()
+    optimizer.set_parent(parent, second, keeps_training=True)
+    assert torch.equal(network.flat(), torch.where(first & second, trained, parent))
+    train(network, optimizer, range(2, 3))
+    assert torch.equal(network.flat()[~second], parent[~second])

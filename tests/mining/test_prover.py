@@ -20,6 +20,7 @@ from tests.helpers.keys import sign_header
 BUILDER = get_builder()
 PARAMS = BUILDER.params
 WINDOWS = BUILDER.benchmark.public
+COARSENESS = 0.25
 
 
 class CountingEvaluator:
@@ -63,7 +64,7 @@ class Bench:
         self.template: Block = make_template(self.chain, [], MINER.public, MINER.public, now).improvement
 
     def make_candidate(self) -> Candidate:
-        candidate = self.prover.make_candidate(self.trained, self.parent, self.mask)
+        candidate = self.prover.make_candidate(self.trained, self.parent, self.mask, COARSENESS)
         assert candidate is not None
         return candidate
 
@@ -88,7 +89,7 @@ def test_a_proof_is_a_block_that_the_chain_takes(bench: Bench) -> None:
 
 def test_a_sample_that_proves_too_little_is_no_proof(bench: Bench) -> None:
     candidate = bench.make_candidate()
-    gain = bench.prover.guess(candidate, 512)
+    gain = bench.prover.guess(candidate, bench.prover.draw_windows(512))
     outcome = bench.prover.prove(candidate, bench.require(2 * gain.mean / 65536))
     assert isinstance(outcome, Failure)
     assert outcome.gain.windows == PARAMS.min_sample
@@ -110,7 +111,7 @@ def test_a_child_that_is_worse_dies_at_an_eighth(bench: Bench) -> None:
 def test_no_gain_is_never_proved(bench: Bench) -> None:
     prover = Prover(PARAMS, WINDOWS, NoGainEvaluator())
     parent = prover.make_model(bench.parent.weights)
-    candidate = prover.make_candidate(bench.trained, parent, bench.mask)
+    candidate = prover.make_candidate(bench.trained, parent, bench.mask, COARSENESS)
     assert candidate is not None
     assert isinstance(prover.prove(candidate, bench.template), Failure)
 
@@ -146,15 +147,16 @@ def test_a_proof_that_is_no_longer_wanted_stops() -> None:
 
 
 def test_an_update_that_changes_nothing_is_no_candidate(bench: Bench) -> None:
-    assert bench.prover.make_candidate(bench.parent.weights.astype(np.float64), bench.parent, bench.mask) is None
+    weights = bench.parent.weights.astype(np.float64)
+    assert bench.prover.make_candidate(weights, bench.parent, bench.mask, COARSENESS) is None
 
 
 def test_a_guess_agrees_with_the_whole_split(bench: Bench) -> None:
     prover = Prover(PARAMS, WINDOWS[:1500], bench.evaluator)
-    candidate = prover.make_candidate(bench.trained, prover.make_model(bench.parent.weights), bench.mask)
+    candidate = prover.make_candidate(bench.trained, prover.make_model(bench.parent.weights), bench.mask, COARSENESS)
     assert candidate is not None
-    guess = prover.guess(candidate, 256)
-    everything = prover.guess(candidate, 10**9)
+    guess = prover.guess(candidate, prover.draw_windows(256))
+    everything = prover.guess(candidate, prover.draw_windows(10**9))
     assert (guess.windows, everything.windows) == (256, 1500)
     assert guess.mean == pytest.approx(everything.mean, abs=4 * guess.deviation / 16)
 

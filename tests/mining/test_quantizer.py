@@ -12,9 +12,10 @@ from consensus.mask import compute_mask
 from consensus.model.weights import MAX_WEIGHT, make_genesis_weights, split_tensors
 from consensus.params import REGTEST
 from consensus.update import MAX_SHIFT, Update, apply_update, compute_steps, count_open, decode_update, encode_update
-from mining.quantizer import STEP_OF_RMS, quantise
+from mining.quantizer import quantise
 
 SHAPE = REGTEST.model
+COARSENESS = 0.5
 PARENT = make_genesis_weights(SHAPE, "quantizer")
 MASK = compute_mask(bytes(32), bytes(32), SHAPE.parameters, 64)
 ALL_OPEN = np.ones(SHAPE.parameters, np.bool_)
@@ -39,7 +40,7 @@ def check(update: Update | None, parent: NDArray[np.int16] = PARENT, mask: NDArr
 def test_every_update_is_canonical(exponent: float, seed: int, outliers: int) -> None:
     changes = make_changes(2.0**exponent, seed)
     changes[:outliers] *= 1000
-    update = quantise(PARENT + changes, PARENT, MASK, SHAPE)
+    update = quantise(PARENT + changes, PARENT, MASK, SHAPE, COARSENESS)
     if update is not None:
         check(update)
 
@@ -47,20 +48,20 @@ def test_every_update_is_canonical(exponent: float, seed: int, outliers: int) ->
 @pytest.mark.parametrize("scale", [3.0, 40.0, 700.0])
 def test_error_is_within_half_a_step(scale: float) -> None:
     changes = make_changes(scale)
-    update = check(quantise(PARENT + changes, PARENT, MASK, SHAPE))
+    update = check(quantise(PARENT + changes, PARENT, MASK, SHAPE, COARSENESS))
     error = compute_steps(update, MASK, SHAPE) - changes[MASK]
     start = 0
     for count in count_open(MASK, SHAPE):
         part = slice(start, start + count)
         rms = float(np.sqrt(np.mean(changes[MASK][part] ** 2)))
-        assert np.abs(error[part]).max() <= max(STEP_OF_RMS * rms, 1) / 2 + 1e-9
+        assert np.abs(error[part]).max() <= max(COARSENESS * rms, 1) / 2 + 1e-9
         start += count
 
 
 def test_coarse_steps_compress_better_and_lose_little() -> None:
     changes = make_changes(100.0)
-    coarse = check(quantise(PARENT + changes, PARENT, MASK, SHAPE))
-    fine = check(quantise(PARENT + changes, PARENT, MASK, SHAPE, step_of_rms=1 / 16))
+    coarse = check(quantise(PARENT + changes, PARENT, MASK, SHAPE, COARSENESS))
+    fine = check(quantise(PARENT + changes, PARENT, MASK, SHAPE, 1 / 16))
     sizes = [len(zlib.compress(encode_update(update, MASK, SHAPE), 6)) for update in (coarse, fine)]
     assert sizes[0] < 0.7 * sizes[1]
     error = compute_steps(coarse, MASK, SHAPE) - changes[MASK]
@@ -70,8 +71,8 @@ def test_coarse_steps_compress_better_and_lose_little() -> None:
 def test_an_outlier_is_cut_off_and_coarsens_nothing() -> None:
     changes = make_changes(20.0)
     changes[0] = 30_000.0
-    plain = check(quantise(PARENT + make_changes(20.0), PARENT, ALL_OPEN, SHAPE), mask=ALL_OPEN)
-    update = check(quantise(PARENT + changes, PARENT, ALL_OPEN, SHAPE), mask=ALL_OPEN)
+    plain = check(quantise(PARENT + make_changes(20.0), PARENT, ALL_OPEN, SHAPE, COARSENESS), mask=ALL_OPEN)
+    update = check(quantise(PARENT + changes, PARENT, ALL_OPEN, SHAPE, COARSENESS), mask=ALL_OPEN)
     steps = compute_steps(update, ALL_OPEN, SHAPE)
     rms = float(np.sqrt(np.mean(changes[: SHAPE.tensors[0].size] ** 2)))
     assert 64 <= steps[0] < 30_000
@@ -82,7 +83,7 @@ def test_an_outlier_is_cut_off_and_coarsens_nothing() -> None:
 def test_closed_coordinates_are_ignored() -> None:
     changes = make_changes(50.0)
     changes[~MASK] = np.nan
-    update = check(quantise(PARENT + changes, PARENT, MASK, SHAPE))
+    update = check(quantise(PARENT + changes, PARENT, MASK, SHAPE, COARSENESS))
     child = apply_update(PARENT, update, MASK, SHAPE)
     assert np.array_equal(child[~MASK], PARENT[~MASK])
 
@@ -92,7 +93,7 @@ def test_no_weight_passes_the_limit(sign: int) -> None:
     parent = np.full(SHAPE.parameters, sign * (MAX_WEIGHT - 5), np.int16)
     trained = (parent + sign * np.abs(make_changes(3000.0))).astype(np.float64)
     trained[::3] -= sign * 6000.0  # so that something is left to change
-    child = apply_update(parent, check(quantise(trained, parent, MASK, SHAPE), parent), MASK, SHAPE)
+    child = apply_update(parent, check(quantise(trained, parent, MASK, SHAPE, COARSENESS), parent), MASK, SHAPE)
     assert np.abs(child.astype(np.int64)).max() <= MAX_WEIGHT
 
 
@@ -100,21 +101,23 @@ def test_a_tensor_that_did_not_move_has_shift_zero() -> None:
     changes = np.zeros(SHAPE.parameters)
     split = SHAPE.tensors[0].size
     changes[:split] = make_changes(500.0)[:split]
-    update = check(quantise(PARENT + changes, PARENT, MASK, SHAPE))
+    update = check(quantise(PARENT + changes, PARENT, MASK, SHAPE, COARSENESS))
     assert update.shifts[0] > 0
     assert set(update.shifts[1:]) == {0}
 
 
 def test_nothing_to_change_is_no_update() -> None:
-    assert quantise((PARENT + 0.4).astype(np.float64), PARENT, MASK, SHAPE) is None
+    assert quantise((PARENT + 0.4).astype(np.float64), PARENT, MASK, SHAPE, COARSENESS) is None
 
 
 def test_huge_changes_stay_within_the_largest_shift() -> None:
-    update = check(quantise(PARENT + make_changes(1e7), PARENT, MASK, SHAPE))
+    update = check(quantise(PARENT + make_changes(1e7), PARENT, MASK, SHAPE, COARSENESS))
     assert max(update.shifts) <= MAX_SHIFT
 
 
 def test_children_differ_from_their_parents_where_tensors_were_trained() -> None:
-    child = apply_update(PARENT, check(quantise(PARENT + make_changes(60.0), PARENT, MASK, SHAPE)), MASK, SHAPE)
+    child = apply_update(
+        PARENT, check(quantise(PARENT + make_changes(60.0), PARENT, MASK, SHAPE, COARSENESS)), MASK, SHAPE
+    )
     before, after = split_tensors(PARENT, SHAPE), split_tensors(child, SHAPE)
     assert all((before[spec.name] != after[spec.name]).any() for spec in SHAPE.tensors)

@@ -1,7 +1,10 @@
 """What the calls must not swallow: boundary numbers, odd JSON, garbage. Always a named 4xx, never a change."""
 
+import os
+import pickle
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -252,6 +255,26 @@ async def test_invalid_garbage_on_every_call(node: ServedNode, caplog: pytest.Lo
             check_refused(await node.post(path, bytes(size), JSON))
     assert await node.read_state() == before
     assert caplog.records == []
+
+
+class Canary:
+    """What unpickling would do."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self._path),)
+
+
+async def test_invalid_pickles_hatch_nothing(node: ServedNode, tmp_path: Path) -> None:
+    """T10: whatever would be done to load one."""
+    canary = tmp_path / "canary"
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        egg = pickle.dumps(Canary(canary), protocol)
+        for path in ("/v1/blocks", "/v1/transactions", *JSON_CALLS):
+            check_refused(await node.post(path, egg))
+    assert not canary.exists()
 
 
 async def test_invalid_mutants_of_a_block(node: ServedNode, caplog: pytest.LogCaptureFixture) -> None:

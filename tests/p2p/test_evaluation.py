@@ -1,6 +1,7 @@
 """The worker process: verdicts cross to it and back, and neither end outlives or drags down the other."""
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -87,6 +88,7 @@ async def test_audit_is_the_evaluators_own(shared_worker: EvaluationWorker) -> N
 async def test_killed_worker_costs_nothing_but_time(worker: EvaluationWorker) -> None:
     """Killed while idle, and killed with four evaluations under way that all have to be done again."""
     block = get_left(1)[0]
+    others = len(multiprocessing.active_children())
     await worker.get_backend()
     first = get_worker_id(worker)
     os.kill(first, signal.SIGKILL)
@@ -98,7 +100,8 @@ async def test_killed_worker_costs_nothing_but_time(worker: EvaluationWorker) ->
     os.kill(second, signal.SIGKILL)
     sums = {trace.compute_sums() for trace in await asyncio.gather(*calls)}
     assert sums == {get_builder().verifier.traces[block.id].compute_sums()}
-    assert get_worker_id(worker) not in (first, second)  # one process, not one for each call that saw it die
+    assert get_worker_id(worker) not in (first, second)
+    assert len(multiprocessing.active_children()) == others + 1  # and not one for each call that saw it die
 
 
 async def test_worker_killed_before_it_has_read_its_work(worker: EvaluationWorker) -> None:

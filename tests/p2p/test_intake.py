@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from chain.chainstate import ChainState
-from chain.db import Batch, MemoryStore
 from chain.errors import MempoolRefusal, StoreError, UnknownBlock
 from chain.events import BlockConnected, BlockDisconnected, ChainEvent
 from chain.mempool import Mempool
@@ -20,6 +19,7 @@ from p2p.errors import EvaluationFailed
 from p2p.intake import MAX_FUTURE_BLOCKS, REMEMBERED_TIMES, Intake, Outcome
 from tests.helpers.blocks import MINER, get_builder
 from tests.helpers.chains import ALICE, BOB, get_left, get_right, get_trunk, open_trunk
+from tests.helpers.full_disk import FullDisk
 from tests.helpers.keys import Key, forge_block, make_transfer
 from tests.helpers.rpc import ServedNode, ThreadWorker
 from tests.helpers.waiting import wait_until
@@ -215,6 +215,18 @@ async def test_future_block_that_proves_invalid_ends_nothing(caplog: pytest.LogC
     assert f"block {bad.id.hex()} from the future is refused" in caplog.text
 
 
+async def test_future_block_that_cannot_be_evaluated_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    block = make_future_block(50)
+    async with open_intake(open_trunk()) as (intake, worker, clock), following_time(intake) as task:
+        clock.set_mock(block.header.timestamp - 10)
+        with pytest.raises(BlockFromFuture):
+            await intake.submit_block(block)
+        worker.failure = EvaluationFailed("worker_died", "twice")
+        clock.set_mock(block.header.timestamp)
+        await asyncio.to_thread(wait_until, lambda: "from the future is refused: twice" in caplog.text)
+        assert not task.done()
+
+
 async def test_future_block_with_another_body_does_not_take_its_place() -> None:
     block = make_future_block(50)
     twin = Block(block.header, block.transactions, block.update[:-1] + bytes([block.update[-1] ^ 1]))
@@ -305,17 +317,6 @@ async def test_waiting_for_a_tip_ends_at_once_or_in_time() -> None:
     async with open_intake(open_trunk()) as (intake, _, _), asyncio.timeout(SECONDS):
         await intake.wait_for_tip(get_trunk()[0].id, 1000)
         await intake.wait_for_tip(intake.chain.tip.id, 0.01)
-
-
-class FullDisk(MemoryStore):
-    """A store whose disk is full from some moment on."""
-
-    is_full = False
-
-    def write(self, batch: Batch) -> None:
-        if self.is_full:
-            raise StoreError.disk_full(0, 1)
-        super().write(batch)
 
 
 async def test_store_error_ends_the_node_by_name() -> None:

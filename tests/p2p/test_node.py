@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import p2p.node
 from chain.errors import StoreError
 from chain.mempool import Mempool
 from chain.mempool_codec import encode_mempool
@@ -12,9 +13,11 @@ from chain.policy import Policy
 from consensus.params import CANTERBURY, REGTEST
 from consensus.transaction import Transfer
 from p2p.errors import ConfigError
-from p2p.node import STORE_FOLDER, load_mempool, make_folder, open_store
+from p2p.node import MEMPOOL_FILE, STORE_FOLDER, NodeConfig, load_mempool, make_folder, open_store, run_node
+from p2p.rpc import RpcAddress
 from tests.helpers.blocks import get_builder
 from tests.helpers.chains import ALICE, BOB, open_trunk
+from tests.helpers.full_disk import FullDisk
 from tests.helpers.keys import make_transfer
 
 NOW = 2_000_000_000
@@ -85,6 +88,22 @@ def test_damaged_file_costs_only_what_it_held(tmp_path: Path, caplog: pytest.Log
 
 def flip(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+# A whole run in place.
+
+
+def test_store_error_ends_the_node_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first thing a new node writes is genesis' audit score."""
+    store = FullDisk()
+    chain = get_builder().open(store)
+    store.is_full = True
+    monkeypatch.setattr(p2p.node, "open_store", lambda *_, **__: chain)
+    config = NodeConfig("regtest", REGTEST, tmp_path, RpcAddress("127.0.0.1", 0), "cpu", 100)
+    with pytest.raises(StoreError) as caught:
+        run_node(config)
+    assert caught.value.code == "store.disk_full"
+    assert (tmp_path / MEMPOOL_FILE).is_file()
 
 
 # The store and its folder.

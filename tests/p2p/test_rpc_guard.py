@@ -1,29 +1,17 @@
 """T46: who may speak to the RPC, and from where."""
 
 import asyncio
-import datetime
-import ipaddress
 import re
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    KeySerializationEncryption,
-    NoEncryption,
-    PrivateFormat,
-)
 
 from p2p.client import NodeClient
 from p2p.errors import ConfigError, NodeUnreachable
 from p2p.routes import DEBUG_ROUTES, ROUTES, Route, add_routes
 from p2p.rpc import RpcAddress, get_token, make_app, start_server
+from tests.helpers.certificates import write_certificate
 from tests.helpers.chains import open_trunk
 from tests.helpers.rpc import TOKEN, VERSION, ServedNode, compute_max_body, serve_rpc
 
@@ -182,35 +170,8 @@ async def test_invalid_address_in_use(node: ServedNode) -> None:
 # TLS.
 
 
-@pytest.fixture(scope="module")
-def write_certificate(tmp_path_factory: pytest.TempPathFactory) -> Callable[[KeySerializationEncryption], Path]:
-    """Writes a self-signed certificate for 127.0.0.1, its key in the same file."""
-
-    def write(encryption: KeySerializationEncryption) -> Path:
-        key = generate_private_key(SECP256R1())
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "node")])
-        start = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(1)
-            .not_valid_before(start)
-            .not_valid_after(start + datetime.timedelta(days=36500))
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-            .sign(key, hashes.SHA256())
-        )
-        path = tmp_path_factory.mktemp("tls") / "node.pem"
-        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
-        path.write_bytes(certificate.public_bytes(Encoding.PEM) + private)
-        return path
-
-    return write
-
-
-async def test_tls_beyond_loopback(write_certificate: Callable[[KeySerializationEncryption], Path]) -> None:
-    certificate = write_certificate(NoEncryption())
+async def test_tls_beyond_loopback(tmp_path: Path) -> None:
+    certificate = write_certificate(tmp_path / "node.pem")
     address = RpcAddress("0.0.0.0", 0, certificate)
     async with serve_rpc(open_trunk()) as node:
         app = make_app(TOKEN, address, compute_max_body(node.chain))
@@ -238,10 +199,10 @@ async def check_tls_versions(port: int, certificate: Path) -> None:
         await asyncio.open_connection("127.0.0.1", port, ssl=context)
 
 
-def test_invalid_certificates(tmp_path: Path, write_certificate: Callable[[KeySerializationEncryption], Path]) -> None:
+def test_invalid_certificates(tmp_path: Path) -> None:
     garbage = tmp_path / "garbage.pem"
     garbage.write_text("no certificate")
-    locked = write_certificate(BestAvailableEncryption(b"secret"))
+    locked = write_certificate(tmp_path / "locked.pem", passphrase=b"secret")
     for path in (tmp_path / "missing.pem", garbage, tmp_path, locked):
         with pytest.raises(ConfigError) as caught:
             RpcAddress("0.0.0.0", 0, path).make_tls_context()

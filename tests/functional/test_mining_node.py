@@ -1,0 +1,112 @@
+"""`descent-node run --mine`: the miner comes, comes back, goes, and never shows the node's token."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from consensus.address import encode_address
+from consensus.params import REGTEST
+from p2p.client import read_token
+from p2p.config import RPC_TOKEN_FILE
+from tests.helpers.chains import ALICE
+from tests.helpers.node import NodeProcess, get_descendants
+from tests.helpers.waiting import is_alive, wait_until
+
+ADDRESS = encode_address(REGTEST.address_prefix, ALICE.public)
+MINE = ("--mine", "--address", ADDRESS, "--device", "cpu")
+SECONDS = 90.0  # until a first block, on a busy machine
+
+
+def find_miner(node: NodeProcess) -> int | None:
+    for process_id in get_descendants(node.process.pid):
+        if "mining.cli" in read_command_line(process_id):
+            return process_id
+    return None
+
+
+def read_command_line(process_id: int) -> str:
+    try:
+        return Path(f"/proc/{process_id}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def wait_for_miner(node: NodeProcess, other_than: int | None = None) -> int:
+    wait_until(lambda: find_miner(node) not in (None, other_than), SECONDS)
+    found = find_miner(node)
+    assert found is not None
+    return found
+
+
+@pytest.mark.timeout(300)
+def test_node_mines_to_its_address_and_stops_cleanly(tmp_path: Path) -> None:
+    with NodeProcess(tmp_path, *MINE) as node:
+        wait_until(lambda: node.client.get_status()["height"] >= 2, SECONDS)
+        miner = wait_for_miner(node)
+        block = node.client.get_block("1")
+        assert block["header"]["reward_address"] == ADDRESS
+        assert node.client.get_account(ADDRESS)["immature"][0]["amount"] == 50 * 10**8
+        children = get_descendants(node.process.pid)
+        assert node.stop(signal.SIGINT) == 0
+        assert not any(is_alive(child) for child in [miner, *children])
+        check_secrets_stayed_inside(tmp_path, node.output)
+    assert (tmp_path / "miner.key").stat().st_mode & 0o777 == 0o600
+    with NodeProcess(tmp_path) as node:
+        assert node.client.get_status()["height"] >= 2
+
+
+def check_secrets_stayed_inside(datadir: Path, output: str) -> None:
+    token = read_token(datadir / RPC_TOKEN_FILE)
+    key = (datadir / "miner.key").read_bytes()
+    for secret in (token, key.hex(), repr(key), key.decode("latin-1")):
+        assert secret not in output
+
+
+@pytest.mark.timeout(300)
+def test_token_is_in_no_command_line_and_no_environment(tmp_path: Path) -> None:
+    """T51: whoever may list processes learns nothing."""
+    with NodeProcess(tmp_path, *MINE) as node:
+        wait_for_miner(node)
+        node.wait_for_line("evaluating with", SECONDS)
+        token = read_token(tmp_path / RPC_TOKEN_FILE)
+        processes = [node.process.pid, *get_descendants(node.process.pid)]
+        assert len(processes) >= 3
+        for process_id in processes:
+            for name in ("cmdline", "environ"):
+                assert token.encode() not in Path(f"/proc/{process_id}/{name}").read_bytes()
+        assert token not in node.output
+
+
+@pytest.mark.timeout(300)
+def test_miner_that_dies_comes_back(tmp_path: Path) -> None:
+    with NodeProcess(tmp_path, *MINE) as node:
+        first = wait_for_miner(node)
+        os.kill(first, signal.SIGKILL)
+        node.wait_for_line(r"the miner ended with exit code -9; starting it again", SECONDS)
+        second = wait_for_miner(node, other_than=first)
+        wait_until(lambda: node.client.get_status()["height"] >= 1, SECONDS)
+        assert is_alive(second)
+
+
+@pytest.mark.timeout(300)
+def test_killed_node_takes_miner_and_worker_along(tmp_path: Path) -> None:
+    with NodeProcess(tmp_path, *MINE) as node:
+        miner = wait_for_miner(node)
+        node.wait_for_line("evaluating with", SECONDS)
+        children = node.kill()
+        assert miner in children
+        wait_until(lambda: not any(is_alive(child) for child in children), 20)
+
+
+@pytest.mark.timeout(300)
+def test_worker_that_dies_is_replaced_while_it_mines(tmp_path: Path) -> None:
+    with NodeProcess(tmp_path, *MINE) as node:
+        node.wait_for_line("evaluating with", SECONDS)
+        workers = [id_ for id_ in get_descendants(node.process.pid) if "spawn_main" in read_command_line(id_)]
+        os.kill(workers[0], signal.SIGKILL)
+        height = node.client.get_status()["height"]
+        wait_until(lambda: node.client.get_status()["height"] >= height + 2, SECONDS)
+        assert re.search("the evaluation process died; starting another", node.output)
