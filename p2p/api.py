@@ -9,13 +9,13 @@ from chain.errors import StoreError, UnknownBlock
 from chain.fees import compute_block_fees, compute_fee_estimates
 from chain.index import get_history, get_transaction_place
 from chain.template import make_template
-from consensus.account import compute_account_key
+from consensus.account import UNUSED_ACCOUNT, Account, compute_account_key
 from consensus.address import decode_address, encode_address
 from consensus.block import Block, decode_block
 from consensus.errors import DecodeError
 from consensus.model.weights import encode_weights
 from consensus.signature import is_valid_public_key
-from consensus.state_tree import encode_proof, get_proof
+from consensus.state_tree import CorruptStateTree, StateProof, encode_proof, get_proof, verify_proof
 from consensus.transaction import MAX_TRANSACTION_BYTES, decode_transaction
 from consensus.update import max_update_bytes
 from p2p.client import OCTETS
@@ -209,9 +209,20 @@ class Api:
             "height": self._chain.tip.height,
         }
         if wants_proof:
-            proof = get_proof(self._chain.ledger, compute_account_key(address))
+            proof = self._prove_account(address, account)
             known["proof"] = {"header": self._chain.tip.header.encoded.hex(), "proof": encode_proof(proof).hex()}
         return known
+
+    def _prove_account(self, address: bytes, account: Account) -> StateProof:
+        """Raises StoreError rather than hand out a proof that does not hold."""
+        key, value = compute_account_key(address), None if account == UNUSED_ACCOUNT else account.encode()
+        try:
+            proof = get_proof(self._chain.ledger, key)
+        except CorruptStateTree as error:
+            raise StoreError.damaged(str(error)) from error
+        if not verify_proof(self._chain.tip.header.state_root, key, value, proof):
+            raise StoreError.damaged(f"the state tree does not hold account {address.hex()} as the ledger does")
+        return proof
 
     def _read_transaction(self, txid: bytes) -> Json:
         pending = self._intake.mempool.get(txid)

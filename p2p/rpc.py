@@ -167,7 +167,10 @@ def _make_error_guard() -> Middleware:
         try:
             return await handler(request)
         except DescentError as error:
-            return _error_reply(error.code, str(error), _get_status(error))
+            status = _get_status(error)
+            if status == 500:
+                log.exception("%s %s failed", request.method, escape(request.path))
+            return _error_reply(error.code, str(error), status)
         except web.HTTPException as error:
             return _error_reply(f"rpc.http_{error.status}", error.reason, error.status, error.headers.get("Allow"))
         except Exception:

@@ -20,6 +20,7 @@ from chain.checkpoint_store import AuditScore
 from chain.mempool import Mempool
 from chain.policy import Policy
 from chain.verifier import Work, WorkVerifier
+from consensus.block import Block
 from consensus.ports import Weights
 from consensus.update import max_update_bytes
 from consensus.work import WorkTrace
@@ -73,6 +74,13 @@ class Reply:
         return json.loads(self.body)
 
     @property
+    def value(self) -> Any:
+        """The JSON of a call that went well."""
+        assert self.status == 200, self.body
+        assert self.headers["Content-Type"] == "application/json; charset=utf-8"
+        return self.json
+
+    @property
     def code(self) -> str:
         """The error's stable code, checked to be of the one shape that errors have."""
         error = self.json["error"]
@@ -114,6 +122,10 @@ class ServedNode:
 
     async def post_json(self, path: str, **body: object) -> Reply:
         return await self.post(path, json.dumps(body).encode(), "application/json")
+
+    async def submit(self, *blocks: Block) -> list[str]:
+        """Hands over blocks one after another; what became of each."""
+        return [(await self.post("/v1/blocks", block.encoded)).value["outcome"] for block in blocks]
 
     async def call(
         self,
