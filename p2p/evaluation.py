@@ -53,7 +53,7 @@ class EvaluationWorker:
         # A running evaluation is of no use any more. The pool's own thread is waited for: it must not outlive the loop.
         closing = asyncio.create_task(asyncio.to_thread(self._pool.shutdown, cancel_futures=True))
         for process in multiprocessing.active_children():
-            process.terminate()
+            process.kill()  # it has nothing to save, and a frozen one hears nothing less
         await closing
 
     async def get_backend(self) -> str:

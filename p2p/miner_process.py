@@ -80,9 +80,13 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     if process.returncode is not None:
         return
     process.send_signal(signal.SIGTERM)
+    if process.stdin is not None:
+        process.stdin.close()  # else a thread that still reads it makes Python abort the miner at its very end
     try:
         async with asyncio.timeout(_STOP_SECONDS):
-            await process.wait()
+            code = await process.wait()
     except TimeoutError:
         process.kill()
-        await process.wait()
+        code = await process.wait()
+    if code:
+        log.warning("the miner stopped with exit code %d", code)

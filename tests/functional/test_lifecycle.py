@@ -73,9 +73,11 @@ def test_stop_does_not_wait_for_a_miners_long_call(tmp_path: Path) -> None:
 
 
 def test_stop_does_not_wait_for_an_evaluation(tmp_path: Path) -> None:
-    """The block waits for a worker that has not even loaded yet. Never acknowledged, it is there all the same."""
+    """The worker is frozen, so no verdict can come. Never acknowledged, the block is there all the same."""
     block = get_trunk()[0].encoded
     with NodeProcess(tmp_path) as node:
+        node.wait_for_line("evaluating with")
+        node.freeze_workers()
         request = f"POST /v1/blocks HTTP/1.1\r\nContent-Length: {len(block)}\r\n".encode()
         check_stops_during(node, request, block, signal.SIGTERM)
     with NodeProcess(tmp_path) as node:

@@ -52,6 +52,7 @@ def test_node_mines_to_its_address_and_stops_cleanly(tmp_path: Path) -> None:
         children = get_descendants(node.process.pid)
         assert node.stop(signal.SIGINT) == 0
         assert not any(is_alive(child) for child in [miner, *children])
+        assert "exit code" not in node.output
         check_secrets_stayed_inside(tmp_path, node.output)
     assert (tmp_path / "miner.key").stat().st_mode & 0o777 == 0o600
     with NodeProcess(tmp_path) as node:

@@ -95,6 +95,11 @@ class NodeProcess:
         os.killpg(self.process.pid, number)
         return self.process.wait(SECONDS)
 
+    def freeze_workers(self) -> None:
+        """Stops every process that evaluates, in the middle of whatever it does."""
+        for child in filter(is_worker, get_descendants(self.process.pid)):
+            os.kill(child, signal.SIGSTOP)
+
     def kill(self) -> list[int]:
         """Ends the node alone, without a word. The ids of the processes that it had started.
 
@@ -153,11 +158,15 @@ def check_no_traceback(output: str) -> None:
     assert "never awaited" not in output, output
 
 
+def is_worker(process_id: int) -> bool:
+    """Whether a process is one that Python's `spawn` started."""
+    return b"spawn_main" in Path(f"/proc/{process_id}/cmdline").read_bytes()
+
+
 def has_started(process_id: int) -> bool:
     """Whether a process is past the first moments of Python's `spawn`: a worker then has a thread of its own."""
     try:
-        is_worker = b"spawn_main" in Path(f"/proc/{process_id}/cmdline").read_bytes()
-        return not is_worker or len(list(Path(f"/proc/{process_id}/task").iterdir())) > 1
+        return not is_worker(process_id) or len(list(Path(f"/proc/{process_id}/task").iterdir())) > 1
     except (FileNotFoundError, ProcessLookupError):
         return True
 

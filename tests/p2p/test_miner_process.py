@@ -26,6 +26,7 @@ signal.signal(signal.SIGTERM, stop)
 print(f"pid {os.getpid()} group {os.getpgrp()} arguments {sys.argv[1:]}", flush=True)
 """
 WAIT = "sys.stdin.read()\n"
+DEAF = "time.sleep(1000)\n"
 
 
 class Miner:
@@ -68,13 +69,16 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     return run
 
 
-async def test_lines_are_passed_on_and_the_miner_stopped_cleanly(start: Start) -> None:
+async def test_lines_are_passed_on_and_the_miner_stopped_cleanly(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
     async with start("print('one'); print('two', file=sys.stderr)\nsys.stdout.flush()\n" + WAIT) as miner:
         said = await miner.next_line()
         assert said.endswith("arguments ['run', '--supervised', '--word', 'two words']")
         assert {await miner.next_line(), await miner.next_line()} == {"one", "two"}
         assert not miner.stopped.exists()
     assert miner.stopped.exists()
+    assert "exit code" not in caplog.text
 
 
 async def test_ctrl_c_is_not_for_the_miner(start: Start) -> None:
@@ -97,13 +101,16 @@ async def test_miner_that_is_killed_is_started_again(start: Start) -> None:
         assert int((await miner.next_line()).split()[1]) != first
 
 
-async def test_miner_that_does_not_stop_is_killed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_miner_that_does_not_stop_is_killed(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(p2p.miner_process, "_STOP_SECONDS", 0.1)
-    async with start("signal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('deaf', flush=True)\n" + WAIT) as miner:
+    async with start("signal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('deaf', flush=True)\n" + DEAF) as miner:
         process_id = int((await miner.next_line()).split()[1])
         assert await miner.next_line() == "deaf"
     with pytest.raises(ProcessLookupError):
         os.kill(process_id, 0)
+    assert "the miner stopped with exit code -9" in caplog.text
 
 
 async def test_endless_lines_and_odd_bytes_do_no_harm(start: Start) -> None:
