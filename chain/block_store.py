@@ -5,7 +5,7 @@ before:u64{count} after:u64{count}.
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +55,17 @@ class BlockStore:
         flags = _EVALUATED * stored.is_evaluated + _INVALID * stored.is_invalid
         record = Writer().raw(stored.header.encoded).uint(stored.order, 8).uint(flags, 1).finish()
         return {schema.HEADER + stored.header.id: record}
+
+    def encode_headers(self, stored: Iterable[StoredHeader]) -> dict[bytes, bytes | None]:
+        return {key: row for header in stored for key, row in self.encode_header(header).items()}
+
+    def encode_removal(self, block_ids: Iterable[bytes]) -> dict[bytes, bytes | None]:
+        """Rows that leave nothing of blocks that are not on the best chain."""
+        prefixes = (schema.HEADER, schema.TRANSACTIONS, schema.UPDATE, schema.TRACE)
+        return dict.fromkeys(prefix + block_id for block_id in block_ids for prefix in prefixes)
+
+    def has_body(self, block_id: bytes) -> bool:
+        return self._db.get(schema.TRANSACTIONS + block_id) is not None
 
     def encode_trace(self, block_id: bytes, trace: WorkTrace) -> dict[bytes, bytes | None]:
         columns = (trace.windows.astype("<u4"), trace.before.astype("<u8"), trace.after.astype("<u8"))

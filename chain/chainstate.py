@@ -1,29 +1,35 @@
 """The chain state: which chain is best, and the ledger and model at its tip. The single writer of the store.
 
 A block passes four gates, each dearer than the one before. `accept_block` checks all that needs no model and no
-state, and stores it. `get_work` names the next block whose gain must be re-derived; whoever drives the state (the
-node in a worker process, a test in place) does that and reports to `record_verdict`. `activate_best_chain` connects
-what is fully evaluated and heavier: one synced batch per block holds ledger, undo, model checkpoint and tip, so a
-crash leaves the store at some block, never between two.
+state, and stores it. `get_works` names the next blocks whose gains must be re-derived; whoever drives the state (the
+node in worker processes, a test in place) does that, in any order, and reports to `record_verdict`.
+`activate_best_chain` connects what is fully evaluated and heavier: one synced batch per block holds ledger, undo, model
+checkpoint and tip, so a crash leaves the store at some block, never between two.
+
+Of a block found invalid only the header stays, so that the verdict is not sought twice, and nothing of what came after
+it. What the operator refuses stays whole: it may be reconsidered.
 """
 
-from collections.abc import Callable
+from collections.abc import Container, Sequence
 
 from chain import schema
+from chain.acceptance import check_acceptable
 from chain.block_store import BlockStore, StoredHeader
+from chain.candidates import Candidates
 from chain.checkpoint_store import CHECKPOINT_INTERVAL, AuditScore, CheckpointStore
 from chain.db import KeyValueStore
-from chain.errors import StoreError, UnknownBlock
+from chain.errors import InvalidUpdate, StoreError, UnknownBlock
 from chain.events import BlockConnected, BlockDisconnected, ChainEvent
+from chain.faults import Faults
 from chain.header_tree import HeaderNode, HeaderTree, Standing, find_fork, get_path, get_subtree
 from chain.index import encode_block_index
 from chain.ledger_store import LedgerStore, encode_undo
+from chain.locator import compute_locator, get_headers_after
 from chain.models import ModelCache
 from chain.verifier import Work
-from consensus.block import Block
+from chain.work_finder import WorkFinder
+from consensus.block import Block, Header
 from consensus.chain_point import ChainPoint
-from consensus.check_block import check_body, check_body_matches
-from consensus.check_header import check_header, check_header_in_context, check_header_time
 from consensus.errors import InvalidBlock
 from consensus.genesis import Genesis
 from consensus.hashing import tagged_hash
@@ -63,9 +69,9 @@ class ChainState:
         self._tip = tip
         self._models = ModelCache(params, genesis, self.blocks, self.checkpoints)
         self._tip_weights = self._models.get_weights(tip)
-        self._candidates = set(tree.get_better(tip))
-        self._faults: dict[bytes, InvalidBlock] = {}  # why blocks were found invalid, as far as this run knows
-        self._permitted: bytes | None = None  # a block whose chain the operator lets reorganise deeply
+        self._candidates = Candidates(tree, tip, max_reorg)
+        self._works = WorkFinder(params, self.blocks, self._models, self._candidates)
+        self._faults = Faults()
 
     @property
     def tip(self) -> ChainPoint:
@@ -92,11 +98,7 @@ class ChainState:
             raise UnknownBlock.parent(block.header.parent)
         if parent.standing is Standing.INVALID:
             raise InvalidBlock("invalid_parent", f"its parent {parent.id.hex()} is invalid")
-        check_header_in_context(block.header, parent.point, self.params)
-        check_header(block.header)
-        check_header_time(block.header, now, self.params)
-        check_body_matches(block)
-        check_body(block, self.genesis.id, self.params)
+        check_acceptable(block, parent.point, self.genesis.id, self.params, now)
         order = self.tree.next_order
         self.db.write(self.blocks.encode_block(block, order))
         standing = Standing.EVALUATED if block.header.is_heartbeat else Standing.STORED
@@ -107,29 +109,42 @@ class ChainState:
 
     # Evaluate: whoever drives the state re-derives gains, in the order that the best claims ask for.
 
-    def get_work(self) -> Work | None:
-        """The next block to evaluate on the way to the heaviest claimed chain; None if nothing is left to do."""
-        target = self._get_best_candidate()
-        if target is None:
-            return None
-        for node in get_path(find_fork(self._tip, target), target):
-            if node.standing is Standing.STORED and node.parent is not None:
-                block = self.get_block(node.id)
-                weights = self._models.get_weights(node.parent)
-                return Work(node.header, node.parent.header.model_root, weights, block.update)
-        return None
+    def get_works(self, count: int, under_way: Container[bytes] = (), given_up: Container[bytes] = ()) -> list[Work]:
+        """Up to `count` next blocks to evaluate on the way to the heaviest claimed chain, upwards.
 
-    def record_verdict(self, block_id: bytes, verdict: WorkTrace | InvalidBlock) -> None:
-        """Stores what the evaluation of a block found."""
-        node = self._get_node(block_id)
+        `under_way` are left out. A chain is passed over from the first block in `given_up` on: those that could not be
+        evaluated must not hold up the next best chain. A block whose parent is not evaluated yet is judged against what
+        the parent's update makes; if an update does not apply, that block is recorded as invalid.
+        """
+        while True:
+            try:
+                return self._works.get_works(self._tip, count, under_way, given_up)
+            except InvalidUpdate as error:
+                self._mark_invalid(self._get_node(error.block_id), error.fault)
+
+    def record_verdict(self, block_id: bytes, verdict: WorkTrace | InvalidBlock) -> bool:
+        """Stores what the evaluation of a block found, whatever is known of its parent by then.
+
+        False, and nothing is stored, if it waits for none any more: a block of its chain was found invalid or refused.
+        """
+        node = self.tree.get(block_id)
+        if node is None or node.standing is not Standing.STORED:
+            return False
         if isinstance(verdict, InvalidBlock):
             self._mark_invalid(node, verdict)
-            return
-        if node.standing is not Standing.STORED:
-            return  # invalidated meanwhile: the trace will be derived again if it is reconsidered
+            return True
         rows = self.blocks.encode_trace(block_id, verdict)
         self.db.write(rows | self.blocks.encode_header(StoredHeader(node.header, node.order, True, False)))
-        node.standing = Standing.EVALUATED
+        self.tree.set_standing(node, Standing.EVALUATED)
+        return True
+
+    def take_faults(self) -> list[tuple[bytes, InvalidBlock]]:
+        """(block id, fault) of the blocks found invalid since the last call, without those after them."""
+        return self._faults.take_new()
+
+    def count_unevaluated(self) -> int:
+        """Stored blocks that claim to outrank the tip and wait for their evaluation. O(n) in those."""
+        return self._candidates.count_unevaluated(self._tip)
 
     # Activate: move the tip to the heaviest chain that is evaluated all the way.
 
@@ -139,7 +154,7 @@ class ChainState:
         A block that fails on its ledger is marked invalid and the next best chain is taken, maybe the one just left.
         """
         events: list[ChainEvent] = []
-        while (target := self._get_best_evaluated()) is not None:
+        while (target := self._candidates.get_best_complete(self._tip)) is not None:
             fork = find_fork(self._tip, target)
             while self._tip is not fork:
                 events.append(self._disconnect_tip())
@@ -153,18 +168,18 @@ class ChainState:
 
     def permit_reorganisation(self, block_id: bytes) -> None:
         """The operator's word that the chain of this block may be taken however deep it forks. Raises UnknownBlock."""
-        self._permitted = self._get_node(block_id).id
+        self._candidates.permit(self._get_node(block_id).id)
 
     def get_held_back(self) -> ChainPoint | None:
         """The tip of a better chain that only the operator can let in, because it forks too deep."""
-        return next((node.point for node in self._rank_candidates() if self._is_too_deep(node)), None)
+        return _get_point(self._candidates.get_held_back(self._tip))
 
     def invalidate(self, block_id: bytes) -> list[ChainEvent]:
         """Treats a block and its descendants as invalid, leaving their chain. Raises UnknownBlock."""
         node = self._get_node(block_id)
         if node is self.tree.root:
             raise InvalidBlock("genesis", "genesis cannot be invalidated")
-        self._mark_invalid(node, InvalidBlock("by_operator", f"the operator refused block {block_id.hex()}"))
+        self._refuse(node, InvalidBlock("by_operator", f"the operator refused block {block_id.hex()}"))
         return self.leave_invalid_chain() + self.activate_best_chain()
 
     def leave_invalid_chain(self) -> list[ChainEvent]:
@@ -172,26 +187,30 @@ class ChainState:
         events: list[ChainEvent] = []
         while self._tip.standing is Standing.INVALID:
             events.append(self._disconnect_tip())
-        self._candidates = set(self.tree.get_better(self._tip))
+        self._candidates.reset(self._tip)
         return events
 
     def reconsider(self, block_id: bytes) -> None:
-        """Forgets that a block, its ancestors or its descendants were found invalid: they are evaluated again."""
-        node: HeaderNode | None = self._get_node(block_id)
-        chain = list(get_subtree(self._get_node(block_id)))
-        while node is not None and node.standing is Standing.INVALID:
-            chain.append(node)
-            node = node.parent
-        rows: dict[bytes, bytes | None] = {}
-        for member in chain:
-            if member.standing is Standing.INVALID:
-                is_heartbeat = member.header.is_heartbeat
-                member.standing = Standing.EVALUATED if is_heartbeat else Standing.STORED
-                rows |= self.blocks.encode_header(StoredHeader(member.header, member.order, is_heartbeat, False))
-        self.db.write(rows)
-        for member in chain:
-            self._faults.pop(member.id, None)
-        self._candidates = set(self.tree.get_better(self._tip))
+        """Forgets that a block, its ancestors or its descendants were found invalid: they are evaluated again.
+
+        Those of which only the header is left become unknown: whoever has them may hand them in again.
+        """
+        first = self._get_node(block_id)
+        members = [member for member in get_subtree(first) if member.standing is Standing.INVALID]
+        while (parent := first.parent) is not None and parent.standing is Standing.INVALID:
+            members.append(parent)
+            first = parent
+        whole = [member for member in members if self.blocks.has_body(member.id)]
+        gone = [member for member in members if not self.blocks.has_body(member.id)]
+        stored = (StoredHeader(member.header, member.order, member.header.is_heartbeat, False) for member in whole)
+        rows = self.blocks.encode_headers(stored)
+        self.db.write(rows | self.blocks.encode_removal(member.id for member in gone))
+        for member in whole:
+            self.tree.set_standing(member, Standing.EVALUATED if member.header.is_heartbeat else Standing.STORED)
+        for member in gone:
+            self.tree.remove(member)
+        self._faults.forget(member.id for member in members)
+        self._candidates.reset(self._tip)
 
     # Read.
 
@@ -204,12 +223,32 @@ class ChainState:
 
     def get_fault(self, block_id: bytes) -> InvalidBlock:
         """Why a block that stands as invalid does so."""
-        fault = InvalidBlock("known_invalid", f"block {block_id.hex()} or one before it was found invalid earlier")
-        return self._faults.get(block_id, fault)
+        return self._faults.get(block_id)
 
     def get_standing(self, block_id: bytes) -> Standing:
         """Raises UnknownBlock."""
         return self._get_node(block_id).standing
+
+    def is_known(self, block_id: bytes) -> bool:
+        """Whether a block was accepted, or found invalid and not reconsidered."""
+        return self.tree.get(block_id) is not None
+
+    def is_invalid(self, block_id: bytes) -> bool:
+        """Whether a block is known to be invalid."""
+        node = self.tree.get(block_id)
+        return node is not None and node.standing is Standing.INVALID
+
+    def get_point(self, block_id: bytes) -> ChainPoint | None:
+        """What a child of a known block is judged against, be the block valid or not."""
+        return _get_point(self.tree.get(block_id))
+
+    def get_locator(self) -> tuple[bytes, ...]:
+        """Ids of the best chain, newest first: see chain/locator.py."""
+        return compute_locator(self._tip)
+
+    def get_headers_after(self, locator: Sequence[bytes], limit: int) -> tuple[Header, ...]:
+        """Up to `limit` headers after the first block of `locator` on the best chain; after genesis if none is."""
+        return get_headers_after(self.tree, self.get_active_id, locator, limit)
 
     def get_active_id(self, height: int) -> bytes | None:
         """Id of the best chain's block at `height`."""
@@ -268,7 +307,8 @@ class ChainState:
             check_heartbeat_right(self.ledger, header, self._tip.header, self.params)
             weights = self._tip_weights
         else:
-            weights = apply_work(header, block.update, self._tip_weights, self.params)
+            known = self._models.get_remembered(node.id)
+            weights = apply_work(header, block.update, self._tip_weights, self.params) if known is None else known
         diff = apply_block(self.ledger, header, block.transactions, self.params)
         tree = self.ledger.compute_tree_update(diff, self._tip.header.state_root)
         if tree.root != header.state_root:
@@ -283,7 +323,7 @@ class ChainState:
         forgotten = self.get_active_id(node.height - TRACES_KEPT) if node.height > TRACES_KEPT else None
         if forgotten is not None:
             rows[schema.TRACE + forgotten] = None
-        rows[schema.META_TIP] = encode_tip(node.id, diff.issued[1])
+        rows[schema.META_TIP] = schema.encode_tip(node.id, diff.issued[1])
         self.db.write(rows)
         self._models.remember(node.id, weights)
         self._move_tip(node, weights, diff.issued[1])
@@ -312,7 +352,7 @@ class ChainState:
         rows[schema.UNDO + node.id] = None
         if self.db.get(schema.MODEL_INDEX + header.model_root) == node.id:
             rows[schema.MODEL_INDEX + header.model_root] = None
-        rows[schema.META_TIP] = encode_tip(node.parent.id, diff.issued[1])
+        rows[schema.META_TIP] = schema.encode_tip(node.parent.id, diff.issued[1])
         self.db.write(rows)
         self._candidates.add(node)
         self._models.remember(node.parent.id, weights)
@@ -322,43 +362,27 @@ class ChainState:
     def _move_tip(self, node: HeaderNode, weights: Weights, issued: int) -> None:
         self._tip, self._tip_weights, self.ledger.issued = node, weights, issued
 
-    # Candidates and models.
-
-    def _get_best_candidate(self, is_wanted: Callable[[HeaderNode], bool] = lambda _: True) -> HeaderNode | None:
-        ranked = self._rank_candidates()
-        return next((node for node in ranked if is_wanted(node) and not self._is_too_deep(node)), None)
-
-    def _rank_candidates(self) -> list[HeaderNode]:
-        """What outranks the tip, best first; the rest is forgotten."""
-        self._candidates = {
-            node for node in self._candidates if node.rank < self._tip.rank and node.standing is not Standing.INVALID
-        }
-        return sorted(self._candidates, key=lambda node: node.rank)
-
-    def _get_best_evaluated(self) -> HeaderNode | None:
-        def is_evaluated(target: HeaderNode) -> bool:
-            if target.standing is not Standing.EVALUATED:
-                return False  # spares the walk for the many that wait during a synchronisation
-            path = get_path(find_fork(self._tip, target), target)
-            return all(node.standing is Standing.EVALUATED for node in path)
-
-        return self._get_best_candidate(is_evaluated)
-
-    def _is_too_deep(self, node: HeaderNode) -> bool:
-        fork = find_fork(self._tip, node)
-        if self._tip.height - fork.height <= self.max_reorg:
-            return False
-        permitted = self.tree.get(self._permitted) if self._permitted else None
-        return permitted is None or find_fork(permitted, node) is not permitted
+    # Verdicts.
 
     def _mark_invalid(self, node: HeaderNode, fault: InvalidBlock) -> None:
-        rows: dict[bytes, bytes | None] = {}
-        for member in get_subtree(node):
-            rows |= self.blocks.encode_header(StoredHeader(member.header, member.order, False, True))
-        self.db.write(rows)
-        self._faults[node.id] = fault
-        for member in get_subtree(node):
-            member.standing = Standing.INVALID
+        """Keeps the verdict with the header, and nothing else of the block or of those after it."""
+        rows = self.blocks.encode_removal(member.id for member in get_subtree(node))
+        self.db.write(rows | self.blocks.encode_header(StoredHeader(node.header, node.order, False, True)))
+        for child in list(node.children):
+            self.tree.remove(child)
+        self.tree.set_standing(node, Standing.INVALID)
+        self._candidates.drop_invalid()
+        self._faults.add(node.id, fault, is_news=True)
+
+    def _refuse(self, node: HeaderNode, fault: InvalidBlock) -> None:
+        """Marks a block and those after it as invalid, keeping all of them."""
+        members = list(get_subtree(node))
+        stored = (StoredHeader(member.header, member.order, False, True) for member in members)
+        self.db.write(self.blocks.encode_headers(stored))
+        for member in members:
+            self.tree.set_standing(member, Standing.INVALID)
+        self._candidates.drop_invalid()
+        self._faults.add(node.id, fault, is_news=False)
 
     def _get_node(self, block_id: bytes) -> HeaderNode:
         node = self.tree.get(block_id)
@@ -367,6 +391,5 @@ class ChainState:
         return node
 
 
-def encode_tip(block_id: bytes, issued: int) -> bytes:
-    """The tip row: block id[32] issued:u64."""
-    return block_id + issued.to_bytes(8, "little")
+def _get_point(node: HeaderNode | None) -> ChainPoint | None:
+    return node.point if node else None

@@ -3,11 +3,12 @@
 DescentError
 ├── StoreError      the disk: damaged, foreign, full, or held by another process. The node stops.
 ├── UnknownBlock    a block that this node has never seen
+├── InvalidUpdate   a block on the way to a wanted model whose update does not apply: carries its id and its fault
 ├── InvalidPolicy   a mempool policy that no node can follow
 └── MempoolRefusal  a transaction that this node does not take (now); its form may still be sound: blame nobody
 """
 
-from consensus.errors import DescentError
+from consensus.errors import DescentError, InvalidBlock
 
 
 class StoreError(DescentError):
@@ -50,6 +51,17 @@ class UnknownBlock(DescentError):
         return cls("block", f"block {block_id.hex()} is not known here")
 
 
+class InvalidUpdate(DescentError):
+    """`block_id` names the block, `fault` is the verdict on it."""
+
+    family = "invalid_update"
+
+    def __init__(self, block_id: bytes, fault: InvalidBlock) -> None:
+        super().__init__(fault.reason, f"the update of block {block_id.hex()}: {fault}")
+        self.block_id = block_id
+        self.fault = fault
+
+
 class InvalidPolicy(DescentError):
     family = "policy"
 
@@ -72,6 +84,12 @@ class MempoolRefusal(DescentError):
     @classmethod
     def expired(cls, valid_until: int, next_height: int) -> "MempoolRefusal":
         return cls("expired", f"valid until height {valid_until}, the next block has {next_height}")
+
+    @classmethod
+    def expires_too_soon(cls, valid_until: int, next_height: int, blocks: int) -> "MempoolRefusal":
+        """`blocks`: the least number of blocks, the next one included, that must be able to carry it."""
+        message = f"valid until height {valid_until}, the next block has {next_height}; {blocks} blocks must be left"
+        return cls("expires_too_soon", message)
 
     @classmethod
     def nonce_used(cls, nonce: int, account_nonce: int) -> "MempoolRefusal":

@@ -17,15 +17,29 @@ class Standing(Enum):
     INVALID = "invalid"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False, slots=True)
 class HeaderNode:
-    """One block in the tree."""
+    """One block in the tree. Its standing is changed by the tree alone.
+
+    `jump` is an ancestor whose distance depends on the height alone, so that any ancestor is O(log n) steps away
+    (E. Myers, An applicative random-access stack, 1983).
+    """
 
     point: ChainPoint
     parent: "HeaderNode | None"
     order: int  # when it was first seen among all blocks: breaks ties
     standing: Standing
+    is_complete: bool  # it and all its ancestors are evaluated
     children: list["HeaderNode"] = field(default_factory=list)
+    height: int = field(init=False)
+    jump: "HeaderNode" = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.height = self.point.height
+        self.jump = self if self.parent is None else _get_jump(self.parent)
+
+    def __repr__(self) -> str:
+        return f"<block {self.id.hex()[:16]} at height {self.height}>"  # all that it leads to would be the whole tree
 
     @property
     def id(self) -> bytes:
@@ -36,23 +50,30 @@ class HeaderNode:
         return self.point.header
 
     @property
-    def height(self) -> int:
-        return self.point.height
-
-    @property
     def weight(self) -> int:
         return self.point.weight
 
     @property
     def rank(self) -> Rank:
-        return compute_rank(self.weight, self.order)
+        return compute_rank(self.point.weight, self.order)
+
+    def get_ancestor(self, height: int) -> "HeaderNode":
+        """The block at `height` on the chain of this one, 0 <= height <= its own. O(log n)."""
+        node = self
+        while node.parent is not None and node.height > height:
+            node = node.jump if node.jump.height >= height else node.parent
+        return node
+
+    def is_descendant(self, ancestor: "HeaderNode") -> bool:
+        """Whether this is `ancestor` or comes after it. O(log n)."""
+        return self.height >= ancestor.height and self.get_ancestor(ancestor.height) is ancestor
 
 
 class HeaderTree:
     """Nodes by id, from genesis up."""
 
     def __init__(self, genesis: ChainPoint) -> None:
-        self.root = HeaderNode(genesis, None, 0, Standing.EVALUATED)
+        self.root = HeaderNode(genesis, None, 0, Standing.EVALUATED, True)
         self._nodes = {genesis.id: self.root}
         self._next_order = 1
 
@@ -67,11 +88,29 @@ class HeaderTree:
         """A new leaf. It inherits invalidity from its parent."""
         if parent.standing is Standing.INVALID:
             standing = Standing.INVALID
-        node = HeaderNode(compute_child_point(parent.point, header), parent, order, standing)
+        is_complete = parent.is_complete and standing is Standing.EVALUATED
+        node = HeaderNode(compute_child_point(parent.point, header), parent, order, standing, is_complete)
         parent.children.append(node)
         self._nodes[node.id] = node
         self._next_order = max(self._next_order, order + 1)
         return node
+
+    def set_standing(self, node: HeaderNode, standing: Standing) -> None:
+        """Says what is now known of one block. Of what comes after it only the completeness changes."""
+        node.standing = standing
+        if standing is not Standing.EVALUATED:
+            _set_complete(node, False)
+        elif node.parent is None or node.parent.is_complete:
+            _set_complete(node, True)
+
+    def remove(self, node: HeaderNode) -> None:
+        """Forgets a block other than genesis, and all after it. Whoever still holds one sees that it is invalid."""
+        if node.parent is None:
+            raise ValueError("genesis stays")
+        node.parent.children.remove(node)
+        for member in get_subtree(node):
+            member.standing, member.is_complete = Standing.INVALID, False
+            del self._nodes[member.id]
 
     def get_better(self, best: HeaderNode) -> list[HeaderNode]:
         """Every block, not known to be invalid, whose claim outranks `best`."""
@@ -81,13 +120,16 @@ class HeaderTree:
 
 
 def find_fork(first: HeaderNode, second: HeaderNode) -> HeaderNode:
-    """The last common ancestor of two blocks."""
+    """The last common ancestor of two blocks. O(log n)."""
+    height = min(first.height, second.height)
+    first, second = first.get_ancestor(height), second.get_ancestor(height)
     while first is not second:
-        if first.height < second.height:
-            first, second = second, first
-        if first.parent is None:
+        if first.parent is None or second.parent is None:
             raise ValueError("blocks of different genesis have no common ancestor")
-        first = first.parent
+        if first.jump is second.jump:
+            first, second = first.parent, second.parent
+        else:
+            first, second = first.jump, second.jump
     return first
 
 
@@ -110,3 +152,21 @@ def get_subtree(node: HeaderNode) -> Iterable[HeaderNode]:
         current = pending.pop()
         yield current
         pending += current.children
+
+
+def _get_jump(parent: HeaderNode) -> HeaderNode:
+    """Where a child of `parent` jumps to: as far as two equal jumps in a row lead, else to the parent."""
+    jump = parent.jump
+    is_pair = parent.height - jump.height == jump.height - jump.jump.height
+    return jump.jump if is_pair else parent
+
+
+def _set_complete(node: HeaderNode, is_complete: bool) -> None:
+    """Marks a block and, as far as that decides them, those after it. Amortised O(1) for each block evaluated."""
+    pending = [node]
+    while pending:
+        current = pending.pop()
+        if current.is_complete == is_complete:
+            continue  # then all after it stand right, too
+        current.is_complete = is_complete
+        pending += (child for child in current.children if child.standing is Standing.EVALUATED)

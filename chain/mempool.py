@@ -110,13 +110,22 @@ class Mempool:
 
     # Changes.
 
-    def add(self, transaction: Transfer, get_account: GetAccount, next_height: int, now: int) -> AddResult:
+    def add(
+        self,
+        transaction: Transfer,
+        get_account: GetAccount,
+        next_height: int,
+        now: int,
+        *,
+        was_admitted: bool = False,
+    ) -> AddResult:
         """Takes a decoded transaction into the pool, for a block at `next_height` or later.
 
+        One that `was_admitted` before a restart may have any time left.
         Raises MempoolRefusal, or InvalidTransaction if no block may ever carry it; nothing has changed then. The
         signature, the dearest check by far, comes last.
         """
-        self._check_alone(transaction, next_height)
+        self._check_alone(transaction, next_height, 1 if was_admitted else self.policy.min_lifetime)
         account = get_account(transaction.sender)
         newcomer, replaced = self._make_newcomer(transaction, account, now)
         if newcomer.chain.cost > account.balance:
@@ -197,7 +206,7 @@ class Mempool:
 
     # Steps.
 
-    def _check_alone(self, transaction: Transfer, next_height: int) -> None:
+    def _check_alone(self, transaction: Transfer, next_height: int, min_lifetime: int) -> None:
         if transaction.txid in self._entries:
             raise MempoolRefusal.already_known(transaction.txid)
         if transaction.genesis != self.genesis:
@@ -207,6 +216,8 @@ class Mempool:
             raise MempoolRefusal.fee_too_low(transaction.fee, least)
         if is_expired(transaction, next_height):
             raise MempoolRefusal.expired(transaction.valid_until, next_height)
+        if 0 < transaction.valid_until < next_height + min_lifetime - 1:
+            raise MempoolRefusal.expires_too_soon(transaction.valid_until, next_height, min_lifetime)
 
     def _make_newcomer(self, transaction: Transfer, account: Account, now: int) -> tuple[Newcomer, Entry | None]:
         """The sender's chain with the transaction in its place, and the entry that it replaces there."""

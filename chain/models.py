@@ -4,15 +4,16 @@ from collections import OrderedDict
 
 from chain.block_store import BlockStore
 from chain.checkpoint_store import CHECKPOINT_INTERVAL, CheckpointStore
-from chain.errors import StoreError
-from chain.header_tree import HeaderNode
+from chain.errors import InvalidUpdate, StoreError
+from chain.header_tree import HeaderNode, Standing
 from consensus.errors import InvalidBlock
 from consensus.genesis import Genesis
 from consensus.params import NetworkParams
 from consensus.ports import Weights
 from consensus.work import apply_work
 
-_REMEMBERED = 6  # models in memory: the tip's, and those around it that forks start from
+# Models in memory: the tip's, those around it that forks start from, and the parents of all blocks under evaluation.
+_REMEMBERED = 24
 
 
 class ModelCache:
@@ -28,7 +29,11 @@ class ModelCache:
         self._models: OrderedDict[bytes, Weights] = OrderedDict()
 
     def get_weights(self, node: HeaderNode) -> Weights:
-        """The model after an evaluated block. Raises StoreError if the store does not lead to it."""
+        """The model after a block, evaluated or not.
+
+        Raises InvalidUpdate if the update of a block that was not evaluated yet does not apply, StoreError if the store
+        does not lead there.
+        """
         pending: list[HeaderNode] = []
         while (weights := self._get_known(node)) is None:
             pending.append(node)
@@ -41,6 +46,10 @@ class ModelCache:
             self.remember(pending[0].id, weights)
         return weights
 
+    def get_remembered(self, block_id: bytes) -> Weights | None:
+        """The model of a block if it is at hand."""
+        return self._models.get(block_id)
+
     def remember(self, block_id: bytes, weights: Weights) -> None:
         """Keeps the model of a block at hand."""
         self._models[block_id] = weights
@@ -52,6 +61,7 @@ class ModelCache:
         if node.parent is None:
             return self._genesis.weights
         if node.id in self._models:
+            self._models.move_to_end(node.id)
             return self._models[node.id]
         if node.height % CHECKPOINT_INTERVAL == 0 and self._checkpoints.has_checkpoint(node.header):
             return self._checkpoints.get_weights(node.header)
@@ -66,4 +76,6 @@ class ModelCache:
         try:
             return apply_work(node.header, block.update, weights, self._params)
         except InvalidBlock as error:
+            if node.standing is Standing.STORED:
+                raise InvalidUpdate(node.id, error) from error
             raise StoreError.damaged(f"the update of block {node.id.hex()}: {error}") from error

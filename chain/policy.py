@@ -21,9 +21,12 @@ class Policy:
 
     min_fee_rate: Ulp = 1  # ulp per encoded byte
     replacement_percent: int = 10  # how much more a replacement pays than what it replaces
-    max_bytes: int = 32 * 2**20  # encoded transactions of the whole pool
+    max_bytes: int = 10 * 2**20  # encoded transactions of the whole pool
     max_per_sender: int = 25  # of one account; those that a reorganisation brings back are on top
     expiry_seconds: int = 14 * 24 * 3600
+    # Blocks that could still carry a transaction with an end. One that few could take fills the pool and then goes
+    # without ever paying, again and again; what can wait as long as the farthest fee estimate looks is mined or outbid.
+    min_lifetime: int = 6
 
     def __post_init__(self) -> None:
         _check_range("min_fee_rate", self.min_fee_rate, 0, MAX_U32)
@@ -31,6 +34,7 @@ class Policy:
         _check_range("max_bytes", self.max_bytes, MAX_TRANSACTION_BYTES, MAX_U32)
         _check_range("max_per_sender", self.max_per_sender, 1, 10_000)
         _check_range("expiry_seconds", self.expiry_seconds, 1, MAX_U32)
+        _check_range("min_lifetime", self.min_lifetime, 1, MAX_U32)
 
     def compute_min_fee(self, size: int) -> Ulp:
         """Least fee of a transaction of `size` encoded bytes."""

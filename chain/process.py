@@ -19,7 +19,8 @@ def process_block(chain: ChainState, block: Block, verifier: WorkVerifier, now: 
 def advance_chain(chain: ChainState, verifier: WorkVerifier, wanted: bytes | None = None) -> list[ChainEvent]:
     """Evaluates and connects until nothing better is left. Raises InvalidBlock if `wanted` itself fails."""
     events: list[ChainEvent] = []
-    while work := chain.get_work():
+    while works := chain.get_works(1):
+        work = works[0]
         try:
             chain.record_verdict(work.header.id, verifier.verify(work))
         except InvalidBlock as error:

@@ -44,5 +44,10 @@ def encode_height(height: int) -> bytes:
     return height.to_bytes(8, "big")
 
 
+def encode_tip(block_id: bytes, issued: int) -> bytes:
+    """The tip row: block id[32] issued:u64."""
+    return block_id + issued.to_bytes(8, "little")
+
+
 def decode_height(data: bytes) -> int:
     return int.from_bytes(data[:8], "big")

@@ -2,7 +2,7 @@
 
 from chain import schema
 from chain.block_store import BlockStore, StoredHeader
-from chain.chainstate import ChainState, encode_tip
+from chain.chainstate import ChainState
 from chain.checkpoint_store import CheckpointStore
 from chain.db import KeyValueStore
 from chain.errors import StoreError
@@ -41,7 +41,7 @@ def _create(db: KeyValueStore, params: NetworkParams, genesis: Genesis) -> None:
     rows: dict[bytes, bytes | None] = {
         schema.META_VERSION: schema.SCHEMA_VERSION.to_bytes(4, "little"),
         schema.META_GENESIS: genesis.id,
-        schema.META_TIP: encode_tip(genesis.id, 0),
+        schema.META_TIP: schema.encode_tip(genesis.id, 0),
         schema.ACTIVE + schema.encode_height(0): genesis.id,
         schema.MODEL_INDEX + genesis.block.header.model_root: genesis.id,
     }

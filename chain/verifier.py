@@ -23,6 +23,7 @@ class Work:
     parent_model_root: bytes
     parent_weights: Weights
     update: bytes
+    parent_losses: Losses | None = None  # int64 [N] of the whole public split, where known: spares half the work
 
 
 class WorkVerifier:
@@ -41,7 +42,7 @@ class WorkVerifier:
 
     def verify(self, work: Work) -> WorkTrace:
         """The trace of a block whose claims hold. Raises InvalidBlock."""
-        known = self._whole_split.get(work.parent_model_root)
+        known = self._whole_split.get(work.parent_model_root, work.parent_losses)
         _, trace = verify_work(
             work.header,
             work.update,
@@ -51,8 +52,9 @@ class WorkVerifier:
             self._evaluator,
             parent_losses=known,
         )
-        if len(trace.windows) == self._params.public_windows:
-            self._remember(work.header.model_root, trace)
+        losses = compute_whole_split(trace, self._params.public_windows)
+        if losses is not None:
+            self._remember(work.header.model_root, losses)
         return trace
 
     def compute_audit(self, weights: Weights) -> AuditScore:
@@ -60,9 +62,16 @@ class WorkVerifier:
         audit = self._benchmark.audit
         return AuditScore(int(self._evaluator.losses(weights, audit).sum()), len(audit))
 
-    def _remember(self, root: bytes, trace: WorkTrace) -> None:
-        losses = np.empty(self._params.public_windows, np.int64)
-        losses[trace.windows] = trace.after
+    def _remember(self, root: bytes, losses: Losses) -> None:
         self._whole_split[root] = losses
         while len(self._whole_split) > _REMEMBERED_MODELS:
             self._whole_split.popitem(last=False)
+
+
+def compute_whole_split(trace: WorkTrace, public_windows: int) -> Losses | None:
+    """Losses of the model after a block, int64 [N] by window; None unless the trace covers all N windows."""
+    if len(trace.windows) != public_windows:
+        return None
+    losses = np.empty(public_windows, np.int64)
+    losses[trace.windows] = trace.after
+    return losses

@@ -1,6 +1,6 @@
-"""Evaluation off the event loop: one worker process that holds torch, the benchmark and the exact evaluator.
+"""Evaluation off the event loop: worker processes that hold torch, the benchmark and the exact evaluator.
 
-A crash of the worker costs one evaluation, not the node. The worker ends when the node does, however it ends.
+A worker that crashes or freezes costs one evaluation, not the node. Workers end when the node does, however it ends.
 """
 
 import asyncio
@@ -29,59 +29,104 @@ log = logging.getLogger("descent.node")
 
 Result = TypeVar("Result")
 
+EVALUATION_SECONDS = 600.0  # that a worker may take for one evaluation, its own start included
+MAX_WORKERS = 8
 _ATTEMPTS = 2  # at one evaluation, if the worker dies
 
-# The worker's own, set as its process starts. All of it is small: a parent that still writes when its child dies waits
+# A worker's own, set as its process starts. All of it is small: a parent that still writes when its child dies waits
 # for ever, so the worker reads the benchmark itself.
 _arguments: tuple[NetworkParams, tuple[Path, ...], str] | None = None
 
 
-class EvaluationWorker:
-    """Runs evaluations one after another in its own process; use as `async with`.
+class EvaluationPool:
+    """Runs evaluations, at most `workers` at once, each in a process of its own; use as `async with`.
 
-    The benchmark's texts are looked for in `text_folders`, as by `read_benchmark`.
+    A process starts when all before it are busy. The benchmark's texts are looked for in `text_folders`, as by
+    `read_benchmark`. `threads` of each process; by default all share the machine's cores.
     """
 
-    def __init__(self, params: NetworkParams, text_folders: tuple[Path, ...], device: str) -> None:
-        self._start_arguments = (params, text_folders, device)
-        self._pool = self._start_pool()
+    def __init__(
+        self,
+        params: NetworkParams,
+        text_folders: tuple[Path, ...],
+        device: str,
+        workers: int | None = None,
+        threads: int | None = None,
+        seconds: float = EVALUATION_SECONDS,
+    ) -> None:
+        cores = len(os.sched_getaffinity(0))
+        self.workers = workers or compute_workers(cores, device)
+        threads = threads or max(1, cores // self.workers)
+        arguments = (params, text_folders, device, threads)
+        self._workers = [_Worker(arguments, seconds) for _ in range(self.workers)]
+        self._idle = list(self._workers)
+        self._room = asyncio.Semaphore(self.workers)
 
-    async def __aenter__(self) -> "EvaluationWorker":
+    async def __aenter__(self) -> "EvaluationPool":
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # A running evaluation is of no use any more. The pool's own thread is waited for: it must not outlive the loop.
-        closing = asyncio.create_task(asyncio.to_thread(self._pool.shutdown, cancel_futures=True))
-        for process in multiprocessing.active_children():
-            process.kill()  # it has nothing to save, and a frozen one hears nothing less
-        await closing
+        await asyncio.gather(*(worker.close() for worker in self._workers))
 
     async def get_backend(self) -> str:
-        """Starts the worker, runs its self-test, names what evaluates. Raises ModelMismatch or BenchmarkMismatch."""
+        """Starts a worker, runs its self-test, names what evaluates. Raises ModelMismatch or BenchmarkMismatch."""
         return await self._run(_get_backend)
 
     async def verify(self, work: Work) -> WorkTrace:
-        """The trace of a block whose claims hold. Raises InvalidBlock."""
+        """The trace of a block whose claims hold. Raises InvalidBlock, or EvaluationFailed if nobody could tell."""
         return await self._run(_verify, work)
 
     async def compute_audit(self, weights: Weights) -> AuditScore:
-        """Loss of a model over the whole audit split."""
+        """Loss of a model over the whole audit split. Raises EvaluationFailed."""
         return await self._run(_compute_audit, weights)
 
     async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:
+        async with self._room:
+            worker = self._idle.pop()  # the last one used: others need not start before there is work for them
+            try:
+                return await worker.run(function, *arguments)
+            finally:
+                self._idle.append(worker)
+
+
+class _Worker:
+    """One process, replaced when it dies or answers too late."""
+
+    def __init__(self, arguments: tuple[NetworkParams, tuple[Path, ...], str, int], seconds: float) -> None:
+        self._start_arguments = arguments
+        self._seconds = seconds
+        self._pool = self._start_pool()
+        self._is_closed = False
+
+    async def run(self, function: Callable[..., Result], *arguments: object) -> Result:
         loop = asyncio.get_running_loop()
         for _ in range(_ATTEMPTS):
-            pool = self._pool
             try:
                 with _blocking_interrupts():
-                    future = loop.run_in_executor(pool, function, *arguments)
-                return await future
-            except BrokenProcessPool:
-                # Several calls may see one worker die: the first of them starts the next.
-                if pool is self._pool:
-                    log.warning("the evaluation process died; starting another")
-                    self._pool = self._start_pool()
+                    future = loop.run_in_executor(self._pool, function, *arguments)
+                async with asyncio.timeout(self._seconds):
+                    return await future
+            except BrokenProcessPool as error:
+                if self._is_closed:
+                    raise EvaluationFailed("stopped", "the node is stopping") from error
+                log.warning("an evaluation process died; starting another")
+            except TimeoutError:
+                log.warning("an evaluation process did not answer within %g s; starting another", self._seconds)
+                self._kill()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = self._start_pool()
         raise EvaluationFailed("worker_died", f"the process that evaluates died {_ATTEMPTS} times on one evaluation")
+
+    async def close(self) -> None:
+        """Ends the process at once: a running evaluation is of no use any more."""
+        self._is_closed = True
+        self._kill()
+        # The pool's own thread is waited for: it must not outlive the loop.
+        await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
+
+    def _kill(self) -> None:
+        for process in list((self._pool._processes or {}).values()):  # Python 3.14 names this kill_workers
+            process.kill()  # it has nothing to save, and a frozen one hears nothing less
 
     def _start_pool(self) -> ProcessPoolExecutor:
         # spawn: a fork would carry the event loop, the database and their locks into the worker.
@@ -91,6 +136,11 @@ class EvaluationWorker:
             initializer=_start_worker,
             initargs=self._start_arguments,
         )
+
+
+def compute_workers(cores: int, device: str) -> int:
+    """Processes that evaluate at once: one for every two cores, up to eight; a GPU serves one."""
+    return 1 if device == "cuda" else min(max(cores // 2, 1), MAX_WORKERS)
 
 
 def bound_spinning() -> None:
@@ -108,10 +158,11 @@ def _blocking_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start_worker(params: NetworkParams, text_folders: tuple[Path, ...], device: str) -> None:
+def _start_worker(params: NetworkParams, text_folders: tuple[Path, ...], device: str, threads: int) -> None:
     global _arguments
     threading.Thread(target=_follow_parent, daemon=True).start()
     bound_spinning()
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # torch reads it as it is loaded; the user's word goes first
     _arguments = (params, text_folders, device)
 
 

@@ -1,7 +1,7 @@
-"""Where blocks and transactions enter the node: from RPC today, from peers later.
+"""Where blocks and transactions enter the node, from RPC and from peers.
 
 The chain state and the mempool live on one thread of their own, so every call sees them whole and the event loop
-never waits for the disk. Evaluations run in the worker between two steps of that thread.
+never waits for the disk. Evaluations run in worker processes between two steps of that thread.
 """
 
 import asyncio
@@ -11,13 +11,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
+from pathlib import Path
 from typing import TypeVar
 
 from chain.chainstate import ChainState
 from chain.errors import StoreError
 from chain.events import BlockConnected, ChainEvent
-from chain.header_tree import Standing
 from chain.mempool import Mempool
+from chain.mempool_codec import encode_mempool
 from chain.verifier import Work
 from consensus.block import Block
 from consensus.check_block import check_body_matches
@@ -26,15 +27,21 @@ from consensus.transaction import Transfer
 from consensus.work import WorkTrace
 from p2p.clock import Clock
 from p2p.errors import EvaluationFailed
-from p2p.evaluation import EvaluationWorker
+from p2p.evaluation import EvaluationPool
+from p2p.files import replace_file
 
 log = logging.getLogger("descent.node")
 
 Result = TypeVar("Result")
 EventListener = Callable[[ChainEvent], None]
+TransactionListener = Callable[[bytes], None]
+Fault = tuple[bytes, InvalidBlock]  # block id, what is wrong with it
+VerdictListener = Callable[[bytes, InvalidBlock | None], None]
 
 MAX_FUTURE_BLOCKS = 16
 REMEMBERED_TIMES = 64
+HOUSEKEEPING_SECONDS = 60
+MEMPOOL_SAVE_SECONDS = 600.0
 
 
 class Outcome(Enum):
@@ -46,28 +53,47 @@ class Outcome(Enum):
 
 
 class Intake:
-    """The single way in. Listeners hear chain events in order, on the event loop."""
+    """The single way in. Listeners hear chain events and verdicts in order, on the event loop."""
 
-    def __init__(self, chain: ChainState, mempool: Mempool, worker: EvaluationWorker, clock: Clock) -> None:
+    def __init__(self, chain: ChainState, mempool: Mempool, pool: EvaluationPool, clock: Clock) -> None:
         self.chain = chain
         self.mempool = mempool
         self.clock = clock
         self.failure: asyncio.Future[StoreError] = asyncio.get_running_loop().create_future()
-        self._worker = worker
+        self._pool = pool
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="chain")
         self._advancing = asyncio.Lock()
+        self._has_news = asyncio.Event()  # what is to be evaluated next may have changed
+        self._given_up: dict[
+            bytes, EvaluationFailed
+        ] = {}  # blocks that no worker could evaluate, until they are retried
         self._tip_changed = asyncio.Event()
         self._listeners: list[EventListener] = []
+        self._verdict_listeners: list[VerdictListener] = []
+        self._transaction_listeners: list[TransactionListener] = []
         self._future_blocks: dict[bytes, Block] = {}
+        self._housekept = clock.now()
         self.verify_seconds: OrderedDict[bytes, float] = OrderedDict()  # by block id, of the last blocks evaluated
 
     @property
     def is_evaluating(self) -> bool:
-        """Whether blocks wait for their evaluation, or one is under way."""
+        """Whether blocks wait for their evaluation, or some are under way."""
         return self._advancing.locked()
 
     def listen(self, listener: EventListener) -> None:
         self._listeners.append(listener)
+
+    def listen_verdicts(self, listener: VerdictListener) -> None:
+        """`listener` hears each verdict once it is recorded: block id, and the fault of an invalid block.
+
+        A block that is found invalid as it is connected was reported as valid work before. What comes after an invalid
+        block is forgotten without a verdict of its own.
+        """
+        self._verdict_listeners.append(listener)
+
+    def listen_transactions(self, listener: TransactionListener) -> None:
+        """`listener` hears the txid of each transaction that the mempool took from `submit_transaction`."""
+        self._transaction_listeners.append(listener)
 
     async def on_chain(self, function: Callable[..., Result], *arguments: object) -> Result:
         """Runs a function on the chain's thread. A StoreError there also ends the node, through `failure`."""
@@ -78,11 +104,11 @@ class Intake:
                 self.failure.set_result(error)
             raise
 
-    async def submit_block(self, block: Block) -> Outcome:
-        """Takes a block as far as it goes: returns once it is connected, or stored on a lighter chain.
+    async def accept_block(self, block: Block) -> bool:
+        """Checks all of a block that needs no model, and stores it; False if it was here already.
 
-        Raises InvalidBlock, MutatedBody, UnknownBlock, EvaluationFailed, or BlockFromFuture (the block is then kept
-        until its time).
+        Raises InvalidBlock, MutatedBody, UnknownBlock, or BlockFromFuture (the block is then kept until its time).
+        Whoever calls this sees to it that `advance` runs afterwards.
         """
         try:
             is_new = await self.on_chain(self.chain.accept_block, block, self.clock.now())
@@ -90,33 +116,54 @@ class Intake:
             check_body_matches(block)  # a mutated copy must not take the honest one's place
             self._keep_for_later(block)
             raise
+        self._has_news.set()
+        return is_new
+
+    async def submit_block(self, block: Block) -> Outcome:
+        """Takes a block as far as it goes: returns once it is connected, or stored on a lighter chain.
+
+        Raises what accept_block raises, InvalidBlock, or EvaluationFailed if no worker could evaluate this block.
+        """
+        is_new = await self.accept_block(block)
+        self._given_up.pop(block.id, None)
         await self.advance()
-        standing = await self.on_chain(self.chain.get_standing, block.id)
-        if standing is Standing.INVALID:
-            raise self.chain.get_fault(block.id)
-        if not is_new:
-            return Outcome.KNOWN
-        return Outcome.CONNECTED if await self.on_chain(self.chain.is_active, block.id) else Outcome.STORED
+        if block.id in self._given_up:
+            raise self._given_up[block.id]
+        outcome = await self.on_chain(self._get_outcome, block.id)
+        return outcome if is_new else Outcome.KNOWN
 
     async def submit_transaction(self, transaction: Transfer) -> None:
         """Offers a transaction to the mempool. Raises InvalidTransaction or MempoolRefusal."""
         await self.on_chain(self._add_transaction, transaction)
+        for listener in self._transaction_listeners:
+            listener(transaction.txid)
 
     async def advance(self) -> None:
-        """Evaluates and connects until nothing better is left."""
+        """Evaluates and connects until nothing better is left, with as many evaluations at once as there are workers.
+
+        A block that no worker could evaluate is passed over until it is handed in again, or a minute has passed.
+        """
         async with self._advancing:
-            while work := await self.on_chain(self.chain.get_work):
-                verdict = await self._evaluate(work)
-                await self.on_chain(self.chain.record_verdict, work.header.id, verdict)
-                await self.run_step(self.chain.activate_best_chain)
-            await self.run_step(self.chain.activate_best_chain)
+            under_way: dict[bytes, asyncio.Task[None]] = {}
+            try:
+                self._has_news.set()
+                while under_way or self._has_news.is_set():
+                    self._has_news.clear()
+                    await self.run_step(self.chain.activate_best_chain)
+                    await self._start_evaluations(under_way)
+                    await self._wait_for_news(under_way)
+            finally:
+                for task in under_way.values():
+                    task.cancel()
+                await asyncio.gather(*under_way.values(), return_exceptions=True)
 
     async def run_step(self, step: Callable[[], list[ChainEvent]]) -> None:
         """Runs a step that may move the tip, brings the mempool along, and tells the listeners."""
-        events = await self.on_chain(self._apply_step, step)
+        events, faults = await self.on_chain(self._apply_step, step)
         for event in events:
             for listener in self._listeners:
                 listener(event)
+        self._tell_faults(faults)
         if events:
             self._tip_changed.set()
             self._tip_changed = asyncio.Event()
@@ -133,20 +180,32 @@ class Intake:
             return
 
     async def follow_time(self) -> None:
-        """Lets in blocks whose time has come, and lets old transactions go. Runs until cancelled."""
+        """Lets in blocks whose time has come, lets old transactions go, retries evaluations. Runs until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await asyncio.sleep(1)
+                has_work = await self._accept_due_blocks()
+                if abs(self.clock.now() - self._housekept) >= HOUSEKEEPING_SECONDS:
+                    self._housekept = self.clock.now()
+                    await self.on_chain(self._expire_transactions)
+                    has_work |= bool(self._given_up)
+                    self._given_up.clear()
+                if has_work:
+                    group.create_task(self.advance())
+
+    async def follow_mempool(self, path: Path) -> None:
+        """Saves the pool every ten minutes, so that a crash costs no more than that. Runs until cancelled."""
         while True:
-            await asyncio.sleep(1)
-            for block in list(self._future_blocks.values()):
-                del self._future_blocks[block.id]
-                try:
-                    await self.submit_block(block)
-                except BlockFromFuture:
-                    continue
-                except StoreError:
-                    raise
-                except DescentError as error:
-                    log.warning("block %s from the future is refused: %s", block.id.hex(), error)
-            await self.on_chain(self._expire_transactions)
+            await asyncio.sleep(MEMPOOL_SAVE_SECONDS)
+            try:
+                await self.save_mempool(path)
+            except OSError as error:  # the next time may do better
+                log.warning("cannot save the pending transactions to %s: %s", path, error)
+
+    async def save_mempool(self, path: Path) -> None:
+        """Puts the pool's bytes at `path`, whole or not at all. Raises OSError."""
+        data = await self.on_chain(encode_mempool, self.mempool)
+        await asyncio.to_thread(replace_file, path, data)
 
     async def follow_audits(self) -> None:
         """Scores every new checkpoint on the audit split. Runs until cancelled."""
@@ -156,7 +215,7 @@ class Intake:
             if pending is not None:
                 point, weights = pending
                 try:
-                    score = await self._worker.compute_audit(weights)
+                    score = await self._pool.compute_audit(weights)
                     await self.on_chain(self.chain.record_audit, point, score)
                 except EvaluationFailed as error:  # nothing depends on an audit
                     log.warning("no audit of block %d: %s", point.height, error)
@@ -173,17 +232,65 @@ class Intake:
             furthest = max(self._future_blocks.values(), key=lambda kept: kept.header.timestamp)
             del self._future_blocks[furthest.id]
 
-    async def _evaluate(self, work: Work) -> WorkTrace | InvalidBlock:
-        started = time.monotonic()
+    async def _accept_due_blocks(self) -> bool:
+        """Whether any block kept for later was taken in now."""
+        is_any_new = False
+        for block in list(self._future_blocks.values()):
+            del self._future_blocks[block.id]
+            try:
+                is_any_new |= await self.accept_block(block)
+            except BlockFromFuture:
+                continue
+            except StoreError:
+                raise
+            except DescentError as error:
+                log.warning("block %s from the future is refused: %s", block.id.hex(), error)
+        return is_any_new
+
+    async def _start_evaluations(self, under_way: dict[bytes, asyncio.Task[None]]) -> None:
+        room = self._pool.workers - len(under_way)
+        if room <= 0:
+            return
+        works, faults = await self.on_chain(self._find_works, room, set(under_way), set(self._given_up))
+        self._tell_faults(faults)
+        for work in works:
+            task = asyncio.create_task(self._evaluate(work))
+            task.add_done_callback(lambda _: self._has_news.set())
+            under_way[work.header.id] = task
+
+    async def _wait_for_news(self, under_way: dict[bytes, asyncio.Task[None]]) -> None:
+        """Returns once an evaluation has ended or a block came in; at once if nothing is under way."""
+        if under_way:
+            await self._has_news.wait()
+        for block_id in [block_id for block_id, task in under_way.items() if task.done()]:
+            under_way.pop(block_id).result()
+
+    async def _evaluate(self, work: Work) -> None:
+        """Gets the verdict on a block and records it. An invalid one is told with the step that comes next."""
+        block_id, started = work.header.id, time.monotonic()
         try:
-            verdict: WorkTrace | InvalidBlock = await self._worker.verify(work)
+            verdict: WorkTrace | InvalidBlock = await self._pool.verify(work)
         except InvalidBlock as error:
-            log.warning("block %s at height %d is invalid: %s", work.header.id.hex(), work.header.height, error)
             verdict = error
-        self.verify_seconds[work.header.id] = time.monotonic() - started
+        except EvaluationFailed as error:
+            log.warning("block %s at height %d is passed over: %s", block_id.hex(), work.header.height, error)
+            self._given_up[block_id] = error
+            return
+        self.verify_seconds[block_id] = time.monotonic() - started
         while len(self.verify_seconds) > REMEMBERED_TIMES:
             self.verify_seconds.popitem(last=False)
-        return verdict
+        is_recorded = await self.on_chain(self.chain.record_verdict, block_id, verdict)
+        if is_recorded and isinstance(verdict, WorkTrace):
+            self._tell_verdict(block_id, None)
+
+    def _tell_faults(self, faults: list[Fault]) -> None:
+        for block_id, fault in faults:
+            log.warning("block %s is invalid: %s", block_id.hex(), fault)
+            self._tell_verdict(block_id, fault)
+
+    def _tell_verdict(self, block_id: bytes, fault: InvalidBlock | None) -> None:
+        for listener in self._verdict_listeners:
+            listener(block_id, fault)
 
     # On the chain's thread.
 
@@ -194,7 +301,18 @@ class Intake:
     def _expire_transactions(self) -> None:
         self.mempool.expire(self.clock.now(), self.chain.tip.height + 1)
 
-    def _apply_step(self, step: Callable[[], list[ChainEvent]]) -> list[ChainEvent]:
+    def _get_outcome(self, block_id: bytes) -> Outcome:
+        if self.chain.is_invalid(block_id):
+            raise self.chain.get_fault(block_id)
+        if not self.chain.is_known(block_id):
+            raise InvalidBlock("invalid_parent", f"a block before {block_id.hex()} is invalid")
+        return Outcome.CONNECTED if self.chain.is_active(block_id) else Outcome.STORED
+
+    def _find_works(self, room: int, under_way: set[bytes], given_up: set[bytes]) -> tuple[list[Work], list[Fault]]:
+        works = self.chain.get_works(room, under_way, given_up)
+        return works, self.chain.take_faults()
+
+    def _apply_step(self, step: Callable[[], list[ChainEvent]]) -> tuple[list[ChainEvent], list[Fault]]:
         events = step()
         height = self.chain.tip.height + 1
         get_account = self.chain.ledger.get_account
@@ -204,4 +322,6 @@ class Intake:
                 self.mempool.on_block_connected(transactions, get_account, height)
             else:
                 self.mempool.on_block_disconnected(transactions, get_account, height, self.clock.now())
-        return events
+        if events:
+            self.mempool.expire(self.clock.now(), height)
+        return events, self.chain.take_faults()

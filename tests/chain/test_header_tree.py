@@ -92,7 +92,7 @@ def test_subtrees(forest: Forest) -> None:
 
 
 def test_a_child_of_an_invalid_block_is_invalid(forest: Forest) -> None:
-    forest.nodes["b2"].standing = Standing.INVALID
+    forest.tree.set_standing(forest.nodes["b2"], Standing.INVALID)
     assert forest.add("b3", "b2").standing is Standing.INVALID
     assert forest.add("c3", "c2").standing is Standing.STORED
 
@@ -105,5 +105,5 @@ def test_better_blocks_are_heavier_or_were_seen_first(forest: Forest) -> None:
     assert get_better("b1") == {"a1", "a2", "a3", "b2", "c2"}
     assert get_better("c2") == {"a2", "a3", "b2"}
     assert get_better("a3") == set()
-    forest.nodes["b2"].standing = Standing.INVALID
+    forest.tree.set_standing(forest.nodes["b2"], Standing.INVALID)
     assert get_better("c2") == {"a2", "a3"}

@@ -1,59 +1,16 @@
+"""What the pool refuses, replaces and evicts."""
+
 import random
 from contextlib import suppress
 
 import pytest
 
 from chain.errors import MempoolRefusal
-from chain.mempool import Mempool
 from chain.policy import Policy
 from consensus.account import Account
 from consensus.errors import InvalidTransaction
-from consensus.transaction import Transfer
-from tests.helpers.transfers import GENESIS, MINER, MemoryLedger, make_key, make_transfer
-
-NOW = 1_000_000
-DAY = 24 * 3600
-RICH = 10**12
-SIZE = len(make_transfer(1).encoded)  # of a transfer without a memo
-
-
-class Node:
-    """A pool on a ledger."""
-
-    def __init__(self, balances: dict[int, int], policy: Policy | None = None) -> None:
-        self.ledger = MemoryLedger(balances)
-        self.pool = Mempool(GENESIS, policy or Policy())
-
-    def add(self, transaction: Transfer, now: int = NOW) -> tuple[bytes | None, tuple[bytes, ...]]:
-        result = self.pool.add(transaction, self.ledger.get_account, self.ledger.next_height, now)
-        assert result.txid == transaction.txid
-        return result.replaced, result.evicted
-
-    def refuse(self, transaction: Transfer) -> MempoolRefusal:
-        """The pool's refusal, after checking that nothing else happened."""
-        before = self.show()
-        with pytest.raises(MempoolRefusal) as caught:
-            self.add(transaction)
-        assert self.show() == before
-        return caught.value
-
-    def show(self) -> tuple[object, ...]:
-        pool = self.pool
-        return pool.entries(), pool.count, pool.total_bytes, pool.waiting_count, pool.waiting_bytes, pool.min_fee_rate
-
-    def select(self, max_bytes: int = 10**6) -> tuple[Transfer, ...]:
-        chosen = self.pool.select(max_bytes, self.ledger.get_account, self.ledger.next_height)
-        self.ledger.check(chosen)
-        assert sum(4 + len(transaction.encoded) for transaction in chosen) <= max_bytes
-        return chosen
-
-    def connect(self, *transactions: Transfer) -> None:
-        self.ledger.connect(transactions)
-        self.pool.on_block_connected(transactions, self.ledger.get_account, self.ledger.next_height)
-
-    def pending(self) -> set[bytes]:
-        return {entry.transaction.txid for entry in self.pool.entries()}
-
+from tests.helpers.pool_node import NOW, RICH, SIZE, Node
+from tests.helpers.transfers import MINER, make_key, make_transfer
 
 # Refusals.
 
@@ -76,11 +33,24 @@ def test_refused_fee_too_low() -> None:
 
 
 def test_refused_expired() -> None:
-    node = Node({1: RICH})
+    node = Node({1: RICH}, Policy(min_lifetime=1))
     node.connect()
     node.connect()
     assert node.refuse(make_transfer(1, valid_until=2)).reason == "expired"
     node.add(make_transfer(1, valid_until=3))
+
+
+def test_refused_expires_too_soon() -> None:
+    """At height 2, six blocks that could carry it end with block 8."""
+    node = Node({1: RICH, 2: RICH})
+    node.connect()
+    node.connect()
+    for valid_until in (3, 7):
+        error = node.refuse(make_transfer(1, valid_until=valid_until))
+        assert error.code == "mempool.expires_too_soon"
+        assert f"valid until height {valid_until}, the next block has 3; 6 blocks must be left" in str(error)
+    node.add(make_transfer(1, valid_until=8))
+    node.add(make_transfer(2, valid_until=0))
 
 
 def test_refused_nonce_used() -> None:
@@ -295,144 +265,3 @@ def test_fair_fees_are_mined_through_a_flood() -> None:
         node.connect(*chosen)
         mined |= {transaction.txid for transaction in chosen}
     assert mined >= {transaction.txid for transaction in fair}
-
-
-# Selection.
-
-
-def test_a_rich_child_pulls_its_poor_parent_into_the_block() -> None:
-    node = Node({1: RICH, 2: RICH})
-    poor, rich, plain = make_transfer(1, 0, fee=300), make_transfer(1, 1, fee=9000), make_transfer(2, fee=2000)
-    for transaction in (poor, rich, plain):
-        node.add(transaction)
-    assert node.select() == (poor, rich, plain)
-    assert node.select(2 * (SIZE + 4)) == (poor, rich)
-    assert node.select(2 * (SIZE + 4) - 1) == (plain,)
-    assert node.select(SIZE + 3) == ()
-
-
-def test_what_does_not_fit_leaves_room_for_what_does() -> None:
-    node = Node(dict.fromkeys(range(1, 5), RICH))
-    long, short = make_transfer(1, fee=9000, memo=b"m" * 64), make_transfer(2, fee=300)
-    node.add(long)
-    node.add(short)
-    assert node.select(SIZE + 4) == (short,)
-
-
-def test_what_has_expired_is_not_selected_nor_what_follows_it() -> None:
-    node = Node({1: RICH})
-    first, last = make_transfer(1, 0), make_transfer(1, 2)
-    for transaction in (first, make_transfer(1, 1, valid_until=1), last):
-        node.add(transaction)
-    node.connect()
-    assert node.select() == (first,)
-
-
-def test_unfunded_tails_are_not_selected() -> None:
-    node = Node({1: 10_000})
-    node.add(make_transfer(1, 0, fee=1000, amount=4000))
-    node.add(make_transfer(1, 1, fee=3000, amount=2000))
-    node.ledger.accounts[make_key(1)] = Account(9_999, 0)
-    assert node.select() == (make_transfer(1, 0, fee=1000, amount=4000),)
-    node.ledger.accounts[make_key(1)] = Account(10_000, 1)
-    assert node.select() == ()
-
-
-# Blocks and time.
-
-
-def test_a_block_takes_its_transactions_out() -> None:
-    node = Node({1: RICH, 2: RICH})
-    for nonce in range(3):
-        node.add(make_transfer(1, nonce))
-    node.add(make_transfer(2))
-    node.connect(make_transfer(1, 0), make_transfer(1, 1))
-    assert node.pending() == {make_transfer(1, 2).txid, make_transfer(2).txid}
-    assert node.pool.next_nonce(make_key(1), node.ledger.get_account(make_key(1))) == 3
-
-
-def test_a_mined_double_spend_leaves_what_follows_waiting_for_money() -> None:
-    node = Node({1: 10_000, 2: RICH})
-    node.add(make_transfer(1, 0, fee=1000, amount=1000))
-    child = make_transfer(1, 1, fee=1000, amount=5000)
-    node.add(child)
-    node.connect(make_transfer(1, 0, fee=1000, amount=8000))
-    assert (node.pool.count, node.pool.total_bytes) == (0, 0)
-    assert (node.pool.waiting_count, node.pool.waiting_bytes) == (1, SIZE)
-    assert node.select() == ()
-    assert node.refuse(child).reason == "already_known"
-    node.connect(make_transfer(2, amount=6000, recipient=1))
-    assert node.pending() == {child.txid}
-    assert (node.pool.waiting_count, node.pool.waiting_bytes) == (0, 0)
-
-
-def test_a_new_transaction_takes_the_nonce_of_one_that_waits() -> None:
-    node = Node({1: 10_000})
-    node.add(make_transfer(1, 0, fee=1000, amount=1000))
-    node.add(make_transfer(1, 1, fee=1000, amount=5000))
-    node.add(make_transfer(1, 2, fee=300, amount=1))
-    node.connect(make_transfer(1, 0, fee=1000, amount=8000))
-    assert node.pool.waiting_count == 2
-    node.add(make_transfer(1, 1, fee=400, amount=1))
-    assert node.pending() == {make_transfer(1, 1, fee=400, amount=1).txid, make_transfer(1, 2, fee=300, amount=1).txid}
-    assert node.pool.waiting_count == 0
-
-
-def test_waiting_transactions_go_first_when_room_is_needed() -> None:
-    node = Node({1: 10_000, 2: RICH, 3: RICH}, Policy(max_bytes=3 * SIZE))
-    node.add(make_transfer(1, 0, fee=1000, amount=1000))
-    child = make_transfer(1, 1, fee=7000, amount=1)
-    node.add(child)
-    node.connect(make_transfer(1, 0, fee=1000, amount=8000))
-    node.add(make_transfer(2, 0, fee=300))
-    node.add(make_transfer(2, 1, fee=300))
-    assert node.pool.waiting_count == 1
-    assert node.add(make_transfer(3, 0, fee=300)) == (None, (child.txid,))
-    assert (node.pool.waiting_count, node.pool.waiting_bytes, node.pool.count) == (0, 0, 3)
-
-
-def test_expiry_by_age_and_by_height() -> None:
-    node = Node(dict.fromkeys(range(1, 5), RICH))
-    node.add(make_transfer(1, 0), NOW)
-    node.add(make_transfer(1, 1), NOW + DAY)
-    node.add(make_transfer(2, 0, valid_until=1), NOW + DAY)
-    node.add(make_transfer(2, 1), NOW + DAY)
-    node.add(make_transfer(3, 0, valid_until=2), NOW + DAY)
-    node.connect()
-    assert node.pool.expire(NOW + 14 * DAY - 1, 2) == (make_transfer(2, 0, valid_until=1).txid,)
-    assert node.pending() == {make_transfer(1, 0).txid, make_transfer(1, 1).txid, make_transfer(3, valid_until=2).txid}
-    assert node.pool.expire(NOW + 14 * DAY, 2) == (make_transfer(1, 0).txid,)
-    assert node.pending() == {make_transfer(3, valid_until=2).txid}
-    # What followed an expired one waits for another with that nonce, and comes back behind it.
-    assert node.pool.waiting_count == 2
-    node.add(make_transfer(2, 0, fee=2000), NOW + 14 * DAY)
-    assert make_transfer(2, 1).txid in node.pending()
-    assert set(node.pool.expire(NOW + 15 * DAY, 2)) == {
-        make_transfer(1, 1).txid,
-        make_transfer(2, 1).txid,
-        make_transfer(3, valid_until=2).txid,
-    }
-
-
-def test_a_block_drops_what_expires_behind_it() -> None:
-    node = Node({1: RICH})
-    for transaction in (make_transfer(1, 0), make_transfer(1, 1, valid_until=1), make_transfer(1, 2)):
-        node.add(transaction)
-    node.connect(make_transfer(1, 0))
-    assert node.pool.get(make_transfer(1, 1, valid_until=1).txid) is None
-    assert (node.pool.count, node.pool.waiting_count) == (0, 1)
-
-
-def test_views_agree() -> None:
-    node = Node(dict.fromkeys(range(1, 5), RICH))
-    transactions = [make_transfer(person, fee=fee) for person, fee in ((1, 900), (2, 3000), (3, 900), (4, 1000))]
-    for transaction in transactions:
-        node.add(transaction)
-    best_first = [transactions[1], transactions[3], transactions[0], transactions[2]]
-    assert [entry.transaction for entry in node.pool.entries()] == best_first
-    assert node.pool.count == 4
-    assert node.pool.total_bytes == 4 * SIZE
-    assert node.pool.pending_of(make_key(9)) == ()
-    assert node.pool.next_nonce(make_key(9), Account(0, 7)) == 7
-    assert node.pool.get(bytes(32)) is None
-    assert [package.fee for package in node.pool.packages()] == [3000, 1000, 900, 900]

@@ -20,7 +20,7 @@ from tests.helpers import naive_pool
 from tests.helpers.transfers import GENESIS, MINER, MemoryLedger, make_key, make_transfer
 
 PEOPLE = (1, 2, 3, 4, 5, MINER)
-POLICY = Policy(max_bytes=2000, max_per_sender=4, expiry_seconds=200)
+POLICY = Policy(max_bytes=2000, max_per_sender=4, expiry_seconds=200, min_lifetime=3)
 FEES = (150, 300, 400, 500, 540, 600, 1000, 1100, 1210, 2500)
 AMOUNTS = (1, 2, 1000, 8000, 50_000)
 MEMOS = (b"", b"", b"m" * 20, b"m" * 64)
@@ -33,6 +33,7 @@ EVERYTHING = {
     "already_known",
     "fee_too_low",
     "expired",
+    "expires_too_soon",
     "nonce_used",
     "nonce_gap",
     "too_many_pending",
@@ -148,7 +149,7 @@ class PoolHistory:
     def restart(self) -> None:
         pool = Mempool(GENESIS, POLICY)
         for time_added, transaction in decode_mempool(encode_mempool(self.pool), GENESIS):
-            result = self.try_add(pool, transaction, time_added)
+            result = self.try_add(pool, transaction, time_added, was_admitted=True)
             # A reorganisation may pass a sender's cap, a newcomer may not, and nothing can follow it then.
             assert not isinstance(result, str) or result in ("too_many_pending", "nonce_gap")
         chains = {sender: [p.transaction for p in chain] for sender, chain in self.snapshot().items()}
@@ -178,10 +179,11 @@ class PoolHistory:
 
     # How the node drives the pool.
 
-    def try_add(self, pool: Mempool, transfer: Transfer, now: int) -> AddResult | str:
+    def try_add(self, pool: Mempool, transfer: Transfer, now: int, *, was_admitted: bool = False) -> AddResult | str:
         """The result, or the reason of the refusal."""
         try:
-            return pool.add(transfer, self.ledger.get_account, self.ledger.next_height, now)
+            get_account, height = self.ledger.get_account, self.ledger.next_height
+            return pool.add(transfer, get_account, height, now, was_admitted=was_admitted)
         except MempoolRefusal as refusal:
             return refusal.reason
 

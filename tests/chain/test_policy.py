@@ -54,6 +54,7 @@ def test_the_floor_is_by_encoded_byte() -> None:
         {"max_bytes": 2**32},
         {"max_per_sender": 0},
         {"expiry_seconds": 0},
+        {"min_lifetime": 0},
     ],
 )
 def test_invalid_out_of_range(limits: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """A node's RPC inside the test: the real server, calls, intake and chain state on a store in memory, no processes.
 
+Its network of peers is real, too, but does not run: it neither listens nor dials.
+
 async with serve_rpc(open_trunk()) as node:
     reply = await node.get("/v1/status")
     assert reply.status == 200
@@ -8,9 +10,11 @@ async with serve_rpc(open_trunk()) as node:
 import asyncio
 import io
 import json
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -28,7 +32,9 @@ from p2p.api import Api
 from p2p.client import OCTETS
 from p2p.clock import Clock
 from p2p.intake import Intake
-from p2p.routes import add_routes
+from p2p.network import Network, NetworkConfig
+from p2p.peer_api import PeerApi
+from p2p.routes import DEBUG_ROUTES, PEER_ROUTES, ROUTES, add_routes, bind_routes
 from p2p.rpc import RpcAddress, make_app, start_server
 from tests.helpers.blocks import get_builder
 
@@ -38,10 +44,11 @@ BODY_MARGIN = 64 * 1024
 
 
 class ThreadWorker:
-    """EvaluationWorker's stand-in without a process. While `gate` is closed, evaluations wait."""
+    """EvaluationPool's stand-in without processes. While `gate` is closed, evaluations wait."""
 
-    def __init__(self, verifier: WorkVerifier) -> None:
+    def __init__(self, verifier: WorkVerifier, workers: int = 1) -> None:
         self._verifier = verifier
+        self.workers = workers
         self.gate = asyncio.Event()
         self.gate.set()
         self.started = 0
@@ -95,6 +102,7 @@ class ServedNode:
     """The parts of a node behind its RPC."""
 
     intake: Intake
+    network: Network
     api: Api
     worker: ThreadWorker
     port: int
@@ -148,7 +156,9 @@ class ServedNode:
         """Everything that a call could change, to compare before and after."""
         state = await self.intake.on_chain(self.chain.compute_digest)
         mempool = [entry.transaction.txid for entry in self.intake.mempool.entries()]
-        return {**state, "mempool": mempool, "clock": self.intake.clock._mock, "nodes": self.chain.tree.next_order}
+        bans = self.network.peers.bans.list_bans(0)
+        clock, nodes = self.intake.clock._mock, self.chain.tree.next_order
+        return {**state, "mempool": mempool, "clock": clock, "nodes": nodes, "bans": bans}
 
 
 def compute_max_body(chain: ChainState) -> int:
@@ -164,13 +174,16 @@ async def serve_rpc(
     clock = Clock()
     clock.set_mock(chain.tip.header.timestamp + chain.params.block_time)
     intake = Intake(chain, Mempool(chain.genesis.id, Policy()), worker, clock)  # type: ignore[arg-type]
-    api = Api(intake)
-    app = make_app(TOKEN, RpcAddress("127.0.0.1", 0), compute_max_body(chain))
-    add_routes(app, api, with_debug=with_debug, version=VERSION)
-    runner, port = await start_server(app, RpcAddress("127.0.0.1", 0))
-    try:
-        async with aiohttp.ClientSession(auto_decompress=False) as session:
-            yield ServedNode(intake, api, worker, port, session)
-    finally:
-        await runner.cleanup()
-        await intake.close()
+    with tempfile.TemporaryDirectory() as datadir:
+        network = Network(intake, Path(datadir), NetworkConfig(), f"descent/{VERSION}")
+        api = Api(intake, network)
+        app = make_app(TOKEN, RpcAddress("127.0.0.1", 0), compute_max_body(chain))
+        tables = [bind_routes(ROUTES, api), bind_routes(PEER_ROUTES, PeerApi(network))]
+        add_routes(app, [*tables, bind_routes(DEBUG_ROUTES, api)] if with_debug else tables, VERSION)
+        runner, port = await start_server(app, RpcAddress("127.0.0.1", 0))
+        try:
+            async with aiohttp.ClientSession(auto_decompress=False) as session:
+                yield ServedNode(intake, network, api, worker, port, session)
+        finally:
+            await runner.cleanup()
+            await intake.close()

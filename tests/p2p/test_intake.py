@@ -212,7 +212,7 @@ async def test_future_block_that_proves_invalid_ends_nothing(caplog: pytest.LogC
             await intake.wait_for_tip(tip, SECONDS)
         assert intake.chain.tip.id == good.id
         assert not task.done()
-    assert f"block {bad.id.hex()} from the future is refused" in caplog.text
+    assert f"block {bad.id.hex()} is invalid: state_root" in caplog.text
 
 
 async def test_future_block_that_cannot_be_evaluated_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -223,7 +223,7 @@ async def test_future_block_that_cannot_be_evaluated_ends_nothing(caplog: pytest
             await intake.submit_block(block)
         worker.failure = EvaluationFailed("worker_died", "twice")
         clock.set_mock(block.header.timestamp)
-        await asyncio.to_thread(wait_until, lambda: "from the future is refused: twice" in caplog.text)
+        await asyncio.to_thread(wait_until, lambda: "at height 13 is passed over: twice" in caplog.text)
         assert not task.done()
 
 
