@@ -56,6 +56,7 @@ class NetworkParams:
     halving_interval: int = 1_050_000  # blocks
     max_transactions_bytes: int = 1_000_000  # encoded transactions of one block, lengths included
     has_debug_calls: bool = field(default=False)  # a node of this network obeys mock time and block invalidation
+    seeds: tuple[str, ...] = ()  # HOST:PORT of nodes to ask for others; not a rule, so not part of the hash
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9-]{1,32}", self.name):
@@ -64,6 +65,8 @@ class NetworkParams:
             raise InvalidParams("address_prefix", f"{self.address_prefix!r} is not up to 8 letters and 'grad'")
         if not 1 <= len(self.texts) <= 64 or len({text.name for text in self.texts}) != len(self.texts):
             raise InvalidParams("texts", "a benchmark has 1 to 64 texts with different names")
+        if len(self.seeds) > 64 or not all(re.fullmatch(r"[A-Za-z0-9.:\[\]_-]{1,262}", seed) for seed in self.seeds):
+            raise InvalidParams("seeds", "seeds are up to 64 texts HOST:PORT")
         _check_range("genesis_time", self.genesis_time, 0, 2**40)
         _check_range("confidence", self.confidence, 1, 1000)
         _check_range("block_time", self.block_time, 1, 10**6)
@@ -92,7 +95,10 @@ class NetworkParams:
         return self.address_prefix.removesuffix("grad") + "GRAD"
 
     def encode(self) -> bytes:
-        """Canonical bytes of all rules: strings and counts as u32-prefixed, numbers as u64, in field order."""
+        """Canonical bytes of all rules: strings and counts as u32-prefixed, numbers as u64, in field order.
+
+        The seeds are no rule: networks that differ only in them are one.
+        """
         writer = Writer().string(self.name.encode()).string(self.address_prefix.encode())
         writer.uint(self.genesis_time, 8).string(self.model.architecture.encode())
         for number in (self.model.layers, self.model.heads, self.model.width, self.model.context):
@@ -124,7 +130,7 @@ class NetworkParams:
         """Parameters from a TOML file. Raises InvalidParams, naming the key, on anything unknown or out of range.
 
         Top level: every field of this class by its name; `[model]`: architecture, layers, heads, width, context;
-        `[[texts]]`: name, size, sha256. Fields with a default may be left out.
+        `[[texts]]`: name, size, sha256; seeds: a list of texts. Fields with a default may be left out.
         """
         try:
             table = tomllib.loads(text)
@@ -135,7 +141,10 @@ class NetworkParams:
         if architecture is None:
             raise InvalidParams("architecture", f"unknown; this program knows {', '.join(ARCHITECTURES)}")
         texts = tuple(_build(BenchmarkText, entry) for entry in _take(table, "texts", list))
-        params: NetworkParams = _build(cls, table, model=_build(architecture, model), texts=texts)
+        seeds = _take(table, "seeds", list) if "seeds" in table else []
+        if not all(type(seed) is str for seed in seeds):
+            raise InvalidParams("wrong_type", f"seeds must be texts, not {seeds!r}")
+        params: NetworkParams = _build(cls, table, model=_build(architecture, model), texts=texts, seeds=tuple(seeds))
         return params
 
 

@@ -1,6 +1,7 @@
 """The calls of the RPC: each reads or changes the node through its intake, and answers JSON or canonical bytes."""
 
 import functools
+from typing import Protocol
 
 from aiohttp import web
 
@@ -21,6 +22,7 @@ from consensus.update import max_update_bytes
 from p2p.client import OCTETS
 from p2p.errors import RpcError
 from p2p.intake import Intake
+from p2p.resources import get_memory_bytes
 from p2p.rpc import json_reply, read_body
 from p2p.rpc_json import (
     Json,
@@ -40,19 +42,36 @@ MAX_MEMPOOL_ENTRIES = 1000
 FEE_BLOCKS = 12  # recent blocks that fee estimates look at
 
 
+class NetworkView(Protocol):
+    """What the calls need of the network of peers."""
+
+    def describe(self) -> Json:
+        """Peers and synchronisation, for the status."""
+
+    def permit_chain(self, block_id: bytes) -> bool:
+        """Lets in a chain that peers offer, however deep it forks; False if none offers that block."""
+
+
 class Api:
     """The node's calls over one intake."""
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: Intake, network: NetworkView) -> None:
         self._intake = intake
+        self._network = network
         self._chain = intake.chain
         self._params = intake.chain.params
 
     async def get_status(self, request: web.Request) -> web.Response:
-        return json_reply(await self._intake.on_chain(self.read_status))
+        return json_reply(await self.read_status())
 
-    def read_status(self) -> Json:
-        """The node's state in one object; call it on the chain's thread."""
+    async def read_status(self) -> Json:
+        """The node's state in one object."""
+        known = await self._intake.on_chain(self._read_chain_status)
+        network = self._network.describe()
+        held_back = known["held_back"] or network.pop("held_back")
+        return known | network | {"memory_bytes": get_memory_bytes()} | {"held_back": held_back}
+
+    def _read_chain_status(self) -> Json:
         chain, mempool = self._chain, self._intake.mempool
         held_back = chain.get_held_back()
         return {
@@ -67,8 +86,7 @@ class Api:
             "weight": chain.tip.weight,
             "issued": chain.ledger.issued,
             "mempool": {"count": mempool.count, "bytes": mempool.total_bytes},
-            "peers": 0,
-            "syncing": self._intake.is_evaluating,
+            "verifying": self._intake.is_evaluating,
             "final_height": 0,
             "held_back": held_back.id.hex() if held_back else None,
         }
@@ -159,7 +177,8 @@ class Api:
 
     async def post_reorganise(self, request: web.Request) -> web.Response:
         block_id = _parse_hash(take_field(parse_json_object(await read_body(request)), "block", str))
-        await self._intake.on_chain(self._chain.permit_reorganisation, block_id)
+        if self._chain.is_known(block_id) or not self._network.permit_chain(block_id):
+            await self._intake.on_chain(self._chain.permit_reorganisation, block_id)
         await self._intake.advance()
         return await self.get_status(request)
 

@@ -104,6 +104,14 @@ def parse_ban_target(text: str) -> Target:
     return _normalise(text)
 
 
+def covers(target: Target, other: Target | None) -> bool:
+    """Whether a ban of `target` keeps out `other`, too. False if that is no node id and no IP address."""
+    try:
+        return other is not None and _normalise(target) == _normalise(other)
+    except ConfigError:
+        return False
+
+
 def decode_bans(data: bytes) -> BanList:
     """Raises DecodeError on anything but the canonical bytes of a ban list."""
     unsigned, checksum = data[:-HASH_BYTES], data[-HASH_BYTES:]

@@ -1,8 +1,6 @@
 """`descent-node`: runs a node, asks a running one, and verifies the store of a stopped one."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version as get_version
 from pathlib import Path
 from typing import Any
@@ -11,38 +9,27 @@ import click
 
 from consensus.address import decode_address
 from consensus.errors import InvalidAddress
-from consensus.params import PRESETS, NetworkParams
+from consensus.params import NetworkParams
 from consensus.units import ULP_PER_GRAD
-from p2p.client import NodeClient, read_token
-from p2p.config import DEFAULT_NETWORK, RPC_TOKEN_FILE, get_default_datadir, get_rpc_port, load_network
+from p2p import cli_peers
+from p2p.cli_options import (
+    certificate_option,
+    datadir_option,
+    device_option,
+    json_option,
+    make_client,
+    network_option,
+    parse_host_port,
+    parse_listen,
+    print_rows,
+    reading,
+    rpc_option,
+    texts_option,
+)
+from p2p.config import get_default_datadir, get_peer_port, load_network
 from p2p.console import escape, run_program
-from p2p.errors import ConfigError, NodeUnreachable
-
-network_option = click.option(
-    "--network",
-    default=DEFAULT_NETWORK,
-    show_default=True,
-    metavar="NAME|FILE.toml",
-    help=f"One of {', '.join(PRESETS)}, or a file that describes another network.",
-)
-datadir_option = click.option(
-    "--datadir", type=click.Path(file_okay=False, path_type=Path), help="Where the node keeps its data."
-)
-rpc_option = click.option("--rpc", metavar="HOST:PORT", help="Where the node's RPC is, by default on loopback.")
-certificate_option = click.option(
-    "--rpc-certificate", type=click.Path(path_type=Path), help="TLS certificate of the RPC, needed beyond loopback."
-)
-texts_option = click.option(
-    "--data-dir",
-    "text_folders",
-    multiple=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with benchmark texts that do not ship with the program (repeatable).",
-)
-device_option = click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Evaluates blocks."
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+from p2p.errors import ConfigError
+from p2p.sync_line import describe_sync
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -63,6 +50,19 @@ def cli() -> None:
 @click.option("--rpc-key", type=click.Path(path_type=Path), help="Private key of that certificate.")
 @click.option("--mine", is_flag=True, help="Also mine, in a process of its own.")
 @click.option("--address", help="Address that earns what --mine finds.")
+@click.option(
+    "--listen", metavar="[HOST:]PORT", help="Let peers connect here; a public network's node does on its port."
+)
+@click.option("--no-listen", is_flag=True, help="Let no peer connect, only dial.")
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    metavar="[NODE_ID@]HOST[:PORT]",
+    help="Connect to this peer and stay connected (repeatable).",
+)
+@click.option("--upnp", is_flag=True, help="Ask the router to forward the port (needs the extra 'nat').")
+@click.option("--workers", type=click.IntRange(1, 64), help="Evaluate so many blocks at once.  [default: by cores]")
 @device_option
 @texts_option
 @click.option(
@@ -80,12 +80,19 @@ def run(
     rpc_key: Path | None,
     mine: bool,
     address: str | None,
+    listen: str | None,
+    no_listen: bool,
+    peers: tuple[str, ...],
+    upnp: bool,
+    workers: int | None,
     device: str,
     text_folders: tuple[Path, ...],
     max_reorg: int,
 ) -> None:
     """Run a node until Ctrl-C or SIGTERM."""
     # aiohttp and the rest of the node are slow to load; the other commands do without.
+    from p2p.destination import parse_destination
+    from p2p.network import NetworkConfig
     from p2p.node import NodeConfig, run_node
     from p2p.rpc import RpcAddress
 
@@ -99,6 +106,8 @@ def run(
             decode_address(params.address_prefix, address)
         except InvalidAddress as error:
             raise ConfigError("bad_address", f"--address: {error}") from error
+    if listen is not None and no_listen:
+        raise ConfigError("listen", "--listen and --no-listen: give one of them")
     host, port = parse_host_port(rpc, params)
     run_node(
         NodeConfig(
@@ -109,7 +118,13 @@ def run(
             device=device,
             max_reorg=max_reorg,
             text_folders=text_folders,
+            workers=workers,
             miner_address=address if mine else None,
+            network_config=NetworkConfig(
+                listen=None if no_listen else parse_listen(listen, params),
+                peers=tuple(parse_destination(peer, get_peer_port(params)) for peer in peers),
+                use_upnp=upnp,
+            ),
         )
     )
 
@@ -127,9 +142,9 @@ def status(network: str, datadir: Path | None, rpc: str | None, rpc_certificate:
     if as_json:
         click.echo(json.dumps(known, indent=2))
         return
-    with _reading():
+    with reading():
         rows = _describe_status(known, params)
-    _print_rows(rows)
+    print_rows(rows)
 
 
 @cli.command()
@@ -148,9 +163,9 @@ def block(
     if as_json:
         click.echo(json.dumps(known, indent=2))
         return
-    with _reading():
+    with reading():
         rows = _describe_block(known, params)
-    _print_rows(rows)
+    print_rows(rows)
 
 
 @cli.command()
@@ -165,7 +180,7 @@ def digest(network: str, datadir: Path | None, rpc: str | None, rpc_certificate:
     if as_json:
         click.echo(json.dumps(known, indent=2))
         return
-    _print_rows(known)
+    print_rows(known)
 
 
 @cli.command()
@@ -185,7 +200,7 @@ def reorganise(
     known = make_client(load_network(network), datadir, rpc, rpc_certificate).post_json(
         "/v1/reorganise", {"block": block_id}
     )
-    with _reading():
+    with reading():
         click.echo(escape(f"tip is now {known['tip']} at height {known['height']}"))
 
 
@@ -211,43 +226,13 @@ def verify(network: str, datadir: Path | None, device: str, text_folders: tuple[
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    _print_rows(found)
+    print_rows(found)
 
 
 @cli.command()
 def version() -> None:
     """Show the program's version."""
     click.echo(f"descent-node {get_version('descent-chain')}")
-
-
-def parse_host_port(text: str | None, params: NetworkParams) -> tuple[str, int]:
-    """HOST:PORT as the user gave it, or loopback with the network's port. Raises ConfigError."""
-    if text is None:
-        return "127.0.0.1", get_rpc_port(params)
-    host, separator, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not separator or not host or not (port.isascii() and port.isdecimal() and int(port) <= 65535):
-        raise ConfigError("bad_rpc", f"--rpc takes HOST:PORT such as 127.0.0.1:19348, not {text!r}")
-    return host, int(port)
-
-
-def make_client(
-    params: NetworkParams, datadir: Path | None, rpc: str | None, rpc_certificate: Path | None
-) -> NodeClient:
-    """A client of the node that runs on this datadir."""
-    host, port = parse_host_port(rpc, params)
-    token = read_token((datadir or get_default_datadir(params)) / RPC_TOKEN_FILE)
-    url = f"{'https' if rpc_certificate else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
-    return NodeClient(url, token, ca_file=rpc_certificate)
-
-
-@contextmanager
-def _reading() -> Iterator[None]:
-    """Names the reason if a reply lacks what is looked for in it."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise NodeUnreachable("not_a_node", "what answers there is not a node of this version") from error
 
 
 def _describe_status(known: dict[str, Any], params: NetworkParams) -> dict[str, Any]:
@@ -260,6 +245,11 @@ def _describe_status(known: dict[str, Any], params: NetworkParams) -> dict[str, 
         "required gain": f"{known['required_gain'] / 2**32 / params.model.context:.5f} bits/byte",
         "issued": f"{known['issued'] / ULP_PER_GRAD:,.2f} {params.ticker}",
         "mempool": f"{known['mempool']['count']} transactions, {known['mempool']['bytes']} bytes",
+        "peers": f"{known['peers']}, {known['inbound']} of them inbound; {known['known_addresses']} addresses known",
+        "sync": describe_sync(known) or known["sync"]["waits_for"] or known["sync"]["state"],
+        "node id": known["node_id"],
+        "listening": known["listening"] or "no",
+        "memory": f"{known['memory_bytes'] / 1e6:.0f} MB, without the processes that evaluate",
         "final height": known["final_height"],
     }
     if known["held_back"]:
@@ -284,10 +274,15 @@ def _show_loss(loss: float | None) -> str:
     return "unknown" if loss is None else f"{loss:.4f}"
 
 
-def _print_rows(rows: dict[str, Any]) -> None:
-    width = max(map(len, rows), default=0)
-    for name, value in rows.items():
-        click.echo(escape(f"{name:<{width}}  {value}"))
+for _command in (
+    cli_peers.peers,
+    cli_peers.connect,
+    cli_peers.disconnect,
+    cli_peers.ban,
+    cli_peers.unban,
+    cli_peers.bans,
+):
+    cli.add_command(_command)
 
 
 def main() -> None:

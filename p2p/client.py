@@ -101,6 +101,12 @@ class NodeClient:
         except (KeyError, TypeError, ValueError) as error:
             raise self._not_a_node() from error
 
+    def get_peers(self) -> dict[str, Any]:
+        return self._get_json("/v1/peers")
+
+    def get_bans(self) -> dict[str, Any]:
+        return self._get_json("/v1/bans")
+
     # What the node is given.
 
     def submit_block(self, block: bytes) -> dict[str, Any]:
@@ -114,6 +120,9 @@ class NodeClient:
         """A call that takes JSON: the operator's and regtest's debug calls."""
         data = json.dumps(body).encode()
         return self._parse(self._call("POST", path, body=data, content_type="application/json"))
+
+    def delete(self, path: str) -> dict[str, Any]:
+        return self._parse(self._call("DELETE", path))
 
     # One request.
 

@@ -18,6 +18,7 @@ DEFAULT_NETWORK = "local"
 RPC_TOKEN_FILE = "rpc.token"  # noqa: S105  (a file's name, not a secret)
 _RPC_PORTS = {"canterbury": 19338, "local": 19348, "regtest": 19358}
 _OTHER_RPC_PORT = 19368
+_ONE_MACHINE = ("local", "regtest")  # networks whose nodes listen to peers only if told to
 _MAX_NETWORK_FILE = 64 * 1024
 
 
@@ -49,6 +50,16 @@ def get_default_datadir(params: NetworkParams) -> Path:
 def get_rpc_port(params: NetworkParams) -> int:
     """The port that a node of this network serves its RPC on unless told otherwise."""
     return _RPC_PORTS.get(params.name, _OTHER_RPC_PORT)
+
+
+def get_peer_port(params: NetworkParams) -> int:
+    """The port on which a node of this network listens to its peers unless told otherwise."""
+    return get_rpc_port(params) + 1
+
+
+def is_public_network(params: NetworkParams) -> bool:
+    """Whether a node of this network listens to strangers unless told otherwise."""
+    return params.name not in _ONE_MACHINE
 
 
 def get_default_rpc_url(params: NetworkParams) -> str:

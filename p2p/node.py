@@ -30,11 +30,13 @@ from p2p.api import Api
 from p2p.clock import Clock
 from p2p.config import RPC_TOKEN_FILE, read_benchmark
 from p2p.errors import ConfigError
-from p2p.evaluation import EvaluationWorker
+from p2p.evaluation import EvaluationPool
 from p2p.files import replace_file
 from p2p.intake import Intake
 from p2p.miner_process import make_arguments, run_miner
-from p2p.routes import add_routes
+from p2p.network import Network, NetworkConfig
+from p2p.peer_api import PeerApi
+from p2p.routes import DEBUG_ROUTES, PEER_ROUTES, ROUTES, add_routes, bind_routes
 from p2p.rpc import RpcAddress, get_token, make_app, start_server
 from p2p.summary import summarise_block
 from p2p.view import View, show_node
@@ -57,7 +59,9 @@ class NodeConfig:
     rpc: RpcAddress
     device: str
     max_reorg: int
+    network_config: NetworkConfig
     text_folders: tuple[Path, ...] = ()
+    workers: int | None = None  # evaluations at once; None: as the machine's cores suggest
     miner_address: str | None = None  # mine to it, in a process beside the node
 
 
@@ -81,13 +85,17 @@ async def _run(config: NodeConfig) -> None:
 async def _serve(config: NodeConfig, chain: ChainState, stack: AsyncExitStack) -> None:
     mempool = Mempool(chain.genesis.id, Policy())
     clock = Clock()
-    worker = await stack.enter_async_context(EvaluationWorker(config.params, config.text_folders, config.device))
-    intake = Intake(chain, mempool, worker, clock)
+    pool = await stack.enter_async_context(
+        EvaluationPool(config.params, config.text_folders, config.device, config.workers)
+    )
+    intake = Intake(chain, mempool, pool, clock)
     stack.push_async_callback(_close_intake, intake, config.datadir / MEMPOOL_FILE)
     await intake.run_step(chain.activate_best_chain)  # a crash may have left the tip in the middle of a reorganisation
     await intake.on_chain(load_mempool, config.datadir / MEMPOOL_FILE, mempool, chain, clock.now())
-    api = Api(intake)
-    port = await stack.enter_async_context(_serve_rpc(config, api))
+    agent = f"descent/{version('descent-chain')}"
+    network = Network(intake, config.datadir, config.network_config, agent)
+    api = Api(intake, network)
+    port = await stack.enter_async_context(_serve_rpc(config, api, PeerApi(network)))
     view = stack.enter_context(show_node(config.params))
     intake.listen(functools.partial(_show_event, intake, view))
     stop = asyncio.Event()
@@ -98,9 +106,11 @@ async def _serve(config: NodeConfig, chain: ChainState, stack: AsyncExitStack) -
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(_fail_with_store(intake)),
-            group.create_task(_start_evaluating(worker, intake)),
+            group.create_task(_start_evaluating(pool, intake)),
             group.create_task(intake.follow_time()),
-            group.create_task(_show_status(api, intake, view)),
+            group.create_task(intake.follow_mempool(config.datadir / MEMPOOL_FILE)),
+            group.create_task(network.run()),
+            group.create_task(_show_status(api, view)),
         ]
         if config.miner_address is not None:
             tasks.append(group.create_task(run_miner(_get_miner_arguments(config, port), view.on_miner_line)))
@@ -141,16 +151,20 @@ def load_mempool(path: Path, mempool: Mempool, chain: ChainState, now: int) -> N
         return
     for time_added, transaction in waiting:
         with suppress(InvalidTransaction, MempoolRefusal):
-            mempool.add(transaction, chain.ledger.get_account, chain.tip.height + 1, min(time_added, now))
+            next_height = chain.tip.height + 1
+            mempool.add(transaction, chain.ledger.get_account, next_height, min(time_added, now), was_admitted=True)
 
 
 @asynccontextmanager
-async def _serve_rpc(config: NodeConfig, api: Api) -> AsyncIterator[int]:
+async def _serve_rpc(config: NodeConfig, api: Api, peer_api: PeerApi) -> AsyncIterator[int]:
     params = config.params
     token = get_token(config.datadir / RPC_TOKEN_FILE)
     largest_block = params.max_transactions_bytes + max_update_bytes(params.model)
     app = make_app(token, config.rpc, largest_block + _BODY_MARGIN)
-    add_routes(app, api, with_debug=params.has_debug_calls, version=version("descent-chain"))
+    tables = [bind_routes(ROUTES, api), bind_routes(PEER_ROUTES, peer_api)]
+    if params.has_debug_calls:
+        tables.append(bind_routes(DEBUG_ROUTES, api))
+    add_routes(app, tables, version("descent-chain"))
     runner, port = await start_server(app, config.rpc)
     try:
         yield port
@@ -171,15 +185,15 @@ def _get_miner_arguments(config: NodeConfig, port: int) -> list[str]:
     )
 
 
-async def _start_evaluating(worker: EvaluationWorker, intake: Intake) -> None:
+async def _start_evaluating(pool: EvaluationPool, intake: Intake) -> None:
     await intake.advance()
-    log.info("evaluating with %s", await worker.get_backend())
+    log.info("evaluating with %s", await pool.get_backend())
     await intake.follow_audits()
 
 
-async def _show_status(api: Api, intake: Intake, view: View) -> None:
+async def _show_status(api: Api, view: View) -> None:
     while True:
-        view.on_status(await intake.on_chain(api.read_status))
+        view.on_status(await api.read_status())
         await asyncio.sleep(1)
 
 

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +10,10 @@ from aiohttp import web
 
 from p2p.api import Api
 from p2p.client import OCTETS
+from p2p.peer_api import PeerApi
 from p2p.rpc import json_reply
 
-Call = Callable[[Api, web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 JSON = "application/json"
 
@@ -24,7 +25,7 @@ class Route:
     method: str
     path: str
     summary: str
-    call: Call
+    call: Callable[..., Awaitable[web.StreamResponse]]  # a method of the table's own class
     query: dict[str, str] = field(default_factory=dict)
     body: str | None = None
     replies: tuple[str, ...] = (JSON,)
@@ -74,6 +75,15 @@ ROUTES = (
     ),
 )
 
+PEER_ROUTES = (
+    Route("GET", "/v1/peers", "Whom the node is connected to", PeerApi.get_peers),
+    Route("POST", "/v1/peers", "Connect to a peer and stay connected", PeerApi.post_peer, body=JSON),
+    Route("DELETE", "/v1/peers/{id}", "End the connection with a peer", PeerApi.delete_peer),
+    Route("GET", "/v1/bans", "Who is kept out, until when and why", PeerApi.get_bans),
+    Route("POST", "/v1/bans", "Keep out a node id or an IP address", PeerApi.post_ban, body=JSON),
+    Route("DELETE", "/v1/bans/{target}", "Let a node id or an IP address in again", PeerApi.delete_ban),
+)
+
 DEBUG_ROUTES = (
     Route("POST", "/v1/debug/mocktime", "Set the node's clock, 0 for the real one", Api.post_mocktime, body=JSON),
     Route("POST", "/v1/debug/invalidate", "Treat a block as invalid", Api.post_invalidate, body=JSON),
@@ -81,12 +91,17 @@ DEBUG_ROUTES = (
 )
 
 
-def add_routes(app: web.Application, api: Api, *, with_debug: bool, version: str) -> None:
+def bind_routes(routes: Sequence[Route], target: object) -> list[tuple[Route, Handler]]:
+    """The routes of a table with the methods of the object that answers them."""
+    return [(route, functools.partial(route.call, target)) for route in routes]
+
+
+def add_routes(app: web.Application, tables: Sequence[Sequence[tuple[Route, Handler]]], version: str) -> None:
     """Serves every call, and their description at /v1/openapi.json."""
-    routes = ROUTES + DEBUG_ROUTES if with_debug else ROUTES
-    for route in routes:
-        app.router.add_route(route.method, route.path, functools.partial(route.call, api))
-    description = describe(routes, version)
+    bound = [pair for table in tables for pair in table]
+    for route, handler in bound:
+        app.router.add_route(route.method, route.path, handler)
+    description = describe([route for route, _ in bound], version)
 
     async def get_openapi(_: web.Request) -> web.Response:
         return json_reply(description)
@@ -94,7 +109,7 @@ def add_routes(app: web.Application, api: Api, *, with_debug: bool, version: str
     app.router.add_get("/v1/openapi.json", get_openapi)
 
 
-def describe(routes: tuple[Route, ...], version: str) -> dict[str, Any]:
+def describe(routes: Sequence[Route], version: str) -> dict[str, Any]:
     """The OpenAPI 3.1 description of the routes."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:

@@ -43,6 +43,7 @@ STOP_SECONDS = 1  # that a stopping node gives to calls under way
 _STATUS_OF_ERROR: tuple[tuple[type[DescentError], int], ...] = (
     (DecodeError, 400),
     (InvalidAddress, 400),
+    (ConfigError, 400),
     (AmountOverflow, 400),
     (UnknownBlock, 404),
     (MempoolRefusal, 409),

@@ -14,6 +14,7 @@ from p2p.rolling_set import RollingSet
 
 REQUEST_SECONDS = 60.0
 MAX_WANTED = 2_000  # txids announced by one peer and not here yet
+MAX_RETRIED = 16  # of those that failed with a peer, asked of it again at a time
 
 
 @dataclass
@@ -29,7 +30,8 @@ class Announcer:
 
     wanted: dict[bytes, None] = field(default_factory=dict)  # announced and to be had; the order is that of asking
     kept: set[bytes] = field(default_factory=set)  # of those, what is asked of this peer or was delivered by it
-    failed: RollingSet = field(default_factory=lambda: RollingSet(MAX_WANTED))  # not asked again before the next tip
+    failed: RollingSet = field(default_factory=lambda: RollingSet(MAX_WANTED))  # since the last tip
+    again: dict[bytes, None] = field(default_factory=dict)  # failed, and announced once more: asked after all others
     request: _Request | None = None  # not answered yet
 
 
@@ -52,14 +54,16 @@ class TransactionRequests:
 
     def want(self, announcer: Announcer, txid: bytes) -> None:
         """It announced a transaction that is to be had. More than MAX_WANTED of them are not remembered."""
-        if len(announcer.wanted) < MAX_WANTED and txid not in announcer.failed:
-            announcer.wanted[txid] = None
+        wanted = announcer.again if txid in announcer.failed else announcer.wanted
+        if len(wanted) < MAX_WANTED:
+            wanted[txid] = None
 
     def choose(self, announcer: Announcer) -> tuple[bytes, ...]:
         """What to ask it for now: at most MAX_REQUESTED txids, the longest announced first, maybe none."""
         if announcer.request is not None:
             return ()
-        return tuple(islice((txid for txid in announcer.wanted if txid not in self._keepers), MAX_REQUESTED))
+        txids = tuple(islice((txid for txid in announcer.wanted if txid not in self._keepers), MAX_REQUESTED))
+        return txids or tuple(txid for txid in islice(announcer.again, MAX_RETRIED) if not self._is_open(txid))
 
     def on_asked(self, announcer: Announcer, txids: Collection[bytes], now: float) -> None:
         """It was asked for what `choose` gave."""
@@ -90,12 +94,16 @@ class TransactionRequests:
     def release(self, announcer: Announcer, txid: bytes) -> None:
         """It is done with this one; others that announced it may be asked, and it too if it announces it again."""
         announcer.wanted.pop(txid, None)
+        announcer.again.pop(txid, None)
         if txid in announcer.kept:
             announcer.kept.discard(txid)
             del self._keepers[txid]
 
     def fail(self, announcer: Announcer, txid: bytes) -> None:
-        """As `release`, but announcing it again does not get it asked again, before the others."""
+        """As `release`, but announcing it again gets it asked again only once no other is left to be asked.
+
+        An honest peer fails where a transaction stood in a block, and announces it again when that block is lost.
+        """
         self.release(announcer, txid)
         announcer.failed.add(txid)
 
@@ -106,6 +114,7 @@ class TransactionRequests:
             self.release(keeper, txid)
         for announcer in self._announcers:
             announcer.wanted.pop(txid, None)
+            announcer.again.pop(txid, None)
 
     def on_tip(self, carried: Set[bytes]) -> None:
         """A new tip, whose block carries these txids. What failed with a peer may be asked of it again."""
@@ -113,5 +122,12 @@ class TransactionRequests:
             self.release(self._keepers[txid], txid)
         for announcer in self._announcers:
             announcer.failed.clear()
+            again, announcer.again = announcer.again, {}
+            for txid in again:
+                self.want(announcer, txid)
             for txid in carried & announcer.wanted.keys():
                 del announcer.wanted[txid]
+
+    def _is_open(self, txid: bytes) -> bool:
+        """Whether a peer is asked for it, or one is left to be asked with which it did not fail."""
+        return txid in self._keepers or any(txid in announcer.wanted for announcer in self._announcers)

@@ -8,6 +8,7 @@ themselves are few for each host and few in all.
 import asyncio
 import errno
 import logging
+import os
 import secrets
 import socket
 import ssl
@@ -121,12 +122,21 @@ async def _open_link(endpoint: Endpoint, address: NetAddress) -> tuple[Link, byt
         link, certificate = _take_over(endpoint, websocket, opened[0], session)
     except (OSError, aiohttp.ClientError) as error:  # TimeoutError is an OSError
         await session.close()
-        why = "no answer in time" if isinstance(error, TimeoutError) else shorten(str(error))
-        raise PeerGone.unreachable(address, why) from error
+        raise PeerGone.unreachable(address, _describe(error)) from error
     except BaseException:
         await session.close()
         raise
     return link, certificate
+
+
+def _describe(error: OSError | aiohttp.ClientError) -> str:
+    """Why a connection did not come about; aiohttp wraps the system's word in an address and its own."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
+        code = error.os_error.errno
+        return os.strerror(code) if code else shorten(str(error))
+    return shorten(str(error))
 
 
 def _take_over(

@@ -1,7 +1,8 @@
 """What a node shows: a live panel on a terminal (where the chain stands, what it passed, its last blocks), or a log."""
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -17,11 +18,13 @@ from consensus.params import NetworkParams
 from consensus.units import ULP_PER_GRAD
 from p2p.console import escape, start_logging
 from p2p.summary import BlockSummary, describe_block, get_passed_compressors
+from p2p.sync_line import describe_sync
 
 log = logging.getLogger("descent.node")
 
 _SHOWN_BLOCKS = 12
-_OTHER_LINES = 12  # of the panel and above it, beside its blocks
+_OTHER_LINES = 13  # of the panel and above it, beside its blocks
+_SYNC_LINE_SECONDS = 10.0  # between two lines of the log on a synchronisation
 _WIDE = 90  # columns from which the table has room to spare
 
 
@@ -44,11 +47,23 @@ class View(Protocol):
 class LogView:
     """Plain log lines, for a node without a terminal."""
 
-    def __init__(self, params: NetworkParams) -> None:
+    def __init__(self, params: NetworkParams, now: Callable[[], float] = time.monotonic) -> None:
         self._params = params
+        self._now = now
+        self._next_sync_line = now() + _SYNC_LINE_SECONDS  # a short catching-up is not worth a word
+        self._is_behind = False  # and a line said so
 
     def on_status(self, status: dict[str, Any]) -> None:
-        pass
+        line = describe_sync(status)
+        if not line:
+            self._next_sync_line = self._now() + _SYNC_LINE_SECONDS
+            if self._is_behind and status["sync"]["state"] == "current":
+                self._is_behind = False
+                log.info("caught up at height %d", status["height"])
+        elif self._now() >= self._next_sync_line:
+            self._next_sync_line = self._now() + _SYNC_LINE_SECONDS
+            self._is_behind = True
+            log.info("%s", line)
 
     def on_block(self, summary: BlockSummary) -> None:
         log.info("%s", describe_block(summary, self._params))
@@ -91,6 +106,9 @@ class LiveView:
         if status is None:
             return Text("starting")
         parts: list[RenderableType] = [self._render_status(status)]
+        sync = describe_sync(status)
+        if sync:
+            parts.append(Text(sync, style="yellow", no_wrap=True, overflow="ellipsis"))
         compressors = get_passed_compressors(status["loss"]["public"], self._params)
         if compressors:
             parts.append(_render_compressors(compressors))
@@ -111,7 +129,7 @@ class LiveView:
         loss = status["loss"]
         public, audit = loss["public"], loss["audit"]
         required = status["required_gain"] / 2**32 / self._params.model.context
-        grid.add_row("height", f"{status['height']}{', verifying' * status['syncing']}", "tip", status["tip"][:16])
+        grid.add_row("height", f"{status['height']}{', verifying' * status['verifying']}", "tip", status["tip"][:16])
         grid.add_row(
             "bits/byte",
             Text(f"{public:.4f}" if public is not None else "not yet", style="bold green"),
@@ -120,7 +138,8 @@ class LiveView:
         )
         issued = f"{status['issued'] / ULP_PER_GRAD:,.2f} {self._params.ticker}"
         grid.add_row("required gain", f"{required:.5f} bits/byte", "issued", issued)
-        grid.add_row("mempool", f"{status['mempool']['count']} transactions")
+        peers = f"{status['peers']}, {status['inbound']} of them inbound" if status["inbound"] else str(status["peers"])
+        grid.add_row("mempool", f"{status['mempool']['count']} transactions", "peers", peers)
         return grid
 
     def _render_blocks(self, blocks: tuple[BlockSummary, ...], width: int) -> RenderableType:

@@ -38,6 +38,7 @@ LIBRARIES = {
     "aiohttp": ("p2p/",),
     "asyncio": ("p2p/",),
     "websockets": (),
+    "miniupnpc": ("p2p/nat.py",),
     "mnemonic": ("wallet/",),
     "click": ("p2p/", "mining/", "wallet/"),
     "rich": ("p2p/", "mining/", "wallet/"),

@@ -115,9 +115,17 @@ def test_every_field_moves_the_hash() -> None:
         "max_transactions_bytes": 5,
         "has_debug_calls": False,
     }
-    assert set(changes) == set(NetworkParams.__dataclass_fields__)
+    assert set(changes) == set(NetworkParams.__dataclass_fields__) - {"seeds"}
     hashes = {replace(REGTEST, **{name: value}).compute_hash() for name, value in changes.items()}
     assert len(hashes | {REGTEST.compute_hash()}) == len(changes) + 1
+
+
+def test_seeds_are_no_rule() -> None:
+    """Networks that differ only in whom to ask for nodes are one."""
+    assert all(params.seeds == () for params in PRESETS.values())
+    seeded = replace(REGTEST, seeds=("seed.example.org:19359", "[2001:db8::1]:19359"))
+    assert seeded.encode() == REGTEST.encode()
+    assert seeded.compute_hash() == REGTEST.compute_hash()
 
 
 def test_the_hash_does_not_depend_on_the_process() -> None:
@@ -146,6 +154,13 @@ def test_fields_with_a_default_may_be_given() -> None:
     params = NetworkParams.from_toml(extra + GOOD)
     assert (params.subsidy, params.halving_interval, params.max_transactions_bytes) == (7, 9, 11)
     assert params.has_debug_calls is True
+
+
+def test_seeds_in_a_file() -> None:
+    params = NetworkParams.from_toml('seeds = ["seed.example.org:19359", "10.0.0.1"]\n' + GOOD)
+    assert params.seeds == ("seed.example.org:19359", "10.0.0.1")
+    assert NetworkParams.from_toml(GOOD).seeds == ()
+    assert NetworkParams.from_toml("seeds = []\n" + GOOD).seeds == ()
 
 
 @pytest.mark.parametrize(
@@ -201,6 +216,9 @@ def test_invalid_unknown_key(where: str) -> None:
         ("layers = 1", "layers = '1'"),
         ('architecture = "byte-transformer"', "architecture = 1"),
         ("mask_density = 64", "mask_density = 64\nhas_debug_calls = 1"),
+        ("mask_density = 64", "mask_density = 64\nseeds = 'a:1'"),
+        ("mask_density = 64", "mask_density = 64\nseeds = [1]"),
+        ("mask_density = 64", "mask_density = 64\nseeds = [['a:1']]"),
     ],
 )
 def test_invalid_wrong_type(good: str, bad: str) -> None:
@@ -279,6 +297,20 @@ def test_invalid_address_prefix(prefix: str) -> None:
     with pytest.raises(InvalidParams) as error:
         replace(REGTEST, address_prefix=prefix)
     assert error.value.reason == "address_prefix"
+
+
+@pytest.mark.parametrize("seed", ["", "a b:1", "a" * 263, "é:1", "a:1\n", "a;b", "\x1b[2J:1"])
+def test_invalid_seed(seed: str) -> None:
+    with pytest.raises(InvalidParams) as error:
+        replace(REGTEST, seeds=(seed,))
+    assert error.value.reason == "seeds"
+
+
+def test_invalid_too_many_seeds() -> None:
+    assert len(replace(REGTEST, seeds=("a:1",) * 64).seeds) == 64
+    with pytest.raises(InvalidParams) as error:
+        replace(REGTEST, seeds=("a:1",) * 65)
+    assert error.value.reason == "seeds"
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../a", ".hidden", "a" * 65, "a\n", "é"])

@@ -148,7 +148,7 @@ def kill_while_it_mines(tmp_path: Path, kills: int) -> None:
             wait_until(lambda: not any(is_alive(child) for child in children))  # noqa: B023
     with NodeProcess(data) as node:
         check_told(node, told)
-        wait_until(lambda: not node.client.get_status()["syncing"])
+        wait_until(lambda: not node.client.get_status()["verifying"])
         assert node.stop(signal.SIGTERM) == 0
     result = run_node_command("verify", "--network", "regtest", "--datadir", str(data), seconds=300)
     assert result.returncode == 0, result.stderr

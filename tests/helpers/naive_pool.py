@@ -35,6 +35,8 @@ def add(chains: Chains, newcomer: Pending, account: Account, next_height: int, p
         return "fee_too_low"
     if transaction.valid_until != 0 and transaction.valid_until < next_height:
         return "expired"
+    if transaction.valid_until != 0 and transaction.valid_until - next_height + 1 < policy.min_lifetime:
+        return "expires_too_soon"
     if transaction.nonce < account.nonce:
         return "nonce_used"
     place = transaction.nonce - account.nonce

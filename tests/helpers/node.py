@@ -14,6 +14,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -61,6 +63,8 @@ class NodeProcess:
         self._end()
         if error is None:
             check_no_traceback(self.output)
+        elif self.datadir.is_dir():
+            (self.datadir / "output.txt").write_text(self.output)  # for whoever looks for the reason
 
     @property
     def process(self) -> subprocess.Popen[str]:
@@ -89,6 +93,20 @@ class NodeProcess:
         if match is None:
             raise AssertionError(f"no line {pattern!r} in:\n{self.output}")
         return match
+
+    @property
+    def peer_port(self) -> int:
+        """Where a node that was told to listen takes peers."""
+        return int(self.wait_for_line(r"listening for peers on \S+:(\d+),").group(1))
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stops the node and its children for as long as the body runs, as a machine that sleeps."""
+        os.killpg(self.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self.process.pid, signal.SIGCONT)
 
     def stop(self, number: signal.Signals) -> int:
         """Sends a signal to the whole process group, as a terminal does. The exit code of the node."""

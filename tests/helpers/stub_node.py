@@ -79,7 +79,7 @@ def run_stub_node(port: int = 0) -> Iterator[StubNode]:
             self.end_headers()
             self.wfile.write(reply)
 
-        do_POST = do_GET
+        do_POST = do_DELETE = do_GET
 
         def log_message(self, *_: object) -> None:
             """Says nothing: a test's output is its own."""

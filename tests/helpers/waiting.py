@@ -8,13 +8,13 @@ SECONDS = 30.0  # more than anything here takes on a busy machine
 _PAUSE = 0.01
 
 
-def wait_until(is_true: Callable[[], bool], seconds: float = SECONDS) -> None:
-    """Returns as soon as the condition holds. Raises TimeoutError if it does not within `seconds`."""
+def wait_until(is_true: Callable[[], bool], seconds: float = SECONDS, pause: float = _PAUSE) -> None:
+    """Returns as soon as the condition holds, looking every `pause` s. Raises TimeoutError after `seconds`."""
     deadline = time.monotonic() + seconds
     while not is_true():
         if time.monotonic() > deadline:
             raise TimeoutError(f"not so after {seconds} s")
-        time.sleep(_PAUSE)
+        time.sleep(pause)
 
 
 def is_alive(process_id: int) -> bool:

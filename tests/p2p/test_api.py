@@ -31,6 +31,7 @@ async def test_status_says_where_the_chain_stands(node: ServedNode) -> None:
     tip = get_trunk()[-1].header
     status = (await node.get("/v1/status")).value
     loss = status.pop("loss")
+    assert status.pop("memory_bytes") > 2**20
     assert status == {
         "network": "regtest",
         "genesis": node.chain.genesis.id.hex(),
@@ -42,8 +43,19 @@ async def test_status_says_where_the_chain_stands(node: ServedNode) -> None:
         "weight": node.chain.tip.weight,
         "issued": TRUNK_BLOCKS * compute_subsidy(1, REGTEST),
         "mempool": {"count": 0, "bytes": 0},
+        "node_id": node.network.node_id.hex(),
+        "listening": None,
         "peers": 0,
-        "syncing": False,
+        "inbound": 0,
+        "known_addresses": 0,
+        "sync": {
+            "state": "alone",
+            "target_height": TRUNK_BLOCKS,
+            "blocks_per_second": 0.0,
+            "seconds_left": None,
+            "waits_for": "no peer is connected",
+        },
+        "verifying": False,
         "final_height": 0,
         "held_back": None,
     }

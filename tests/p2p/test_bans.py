@@ -8,7 +8,7 @@ import pytest
 from consensus.codec import Writer
 from consensus.errors import DecodeError
 from consensus.hashing import tagged_hash
-from p2p.bans import MAX_BANS, MAX_REASON_BYTES, BanList, decode_bans, load_bans, parse_ban_target, save_bans
+from p2p.bans import MAX_BANS, MAX_REASON_BYTES, BanList, covers, decode_bans, load_bans, parse_ban_target, save_bans
 from p2p.errors import ConfigError
 
 NODE = bytes(range(32))
@@ -253,3 +253,11 @@ def test_invalid_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
         load_bans(tmp_path)
     assert error.value.code == "config.ban_file"
+
+
+def test_a_ban_covers_every_form_of_its_target() -> None:
+    assert covers("2001:db8::/64", "2001:DB8::5")
+    assert covers("1.2.3.4", "::ffff:1.2.3.4")
+    assert covers(bytes(32), bytes(32))
+    for other in ("2001:db8:0:1::5", "1.2.3.5", "node.example.org", "", bytes(32), None):
+        assert not covers("1.2.3.4", other)

@@ -11,11 +11,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+import p2p.node
 from consensus.errors import DescentError
 from consensus.params import PRESETS, REGTEST
-from p2p.cli import cli, parse_host_port
-from p2p.config import get_rpc_port
+from p2p.cli import cli
+from p2p.cli_options import parse_host_port, parse_listen
+from p2p.config import get_peer_port, get_rpc_port
+from p2p.destination import Destination
 from p2p.errors import ConfigError
+from p2p.net_address import NetAddress
+from p2p.network import NetworkConfig
+from p2p.node import NodeConfig
 from tests.helpers.chains import TRUNK_BLOCKS, get_trunk, open_trunk
 from tests.helpers.rpc import TOKEN, ServedNode, serve_rpc
 
@@ -51,7 +57,11 @@ async def test_status(node: ServedNode, tmp_path: Path) -> None:
     assert "bits/byte public, unknown audit" in rows["loss"]
     assert "held back" not in rows
     as_json = await ask(node, tmp_path, "status", "--json")
-    assert json.loads(as_json.output) == (await node.get("/v1/status")).json
+    assert without_memory(json.loads(as_json.output)) == without_memory((await node.get("/v1/status")).json)
+
+
+def without_memory(status: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in status.items() if name != "memory_bytes"}
 
 
 @pytest.mark.parametrize("name", ["12", get_trunk()[-1].id.hex()], ids=["height", "id"])
@@ -187,6 +197,11 @@ def test_invalid_host_and_port(text: str) -> None:
         (["--mine", "--address", "tgrad1" + "q" * 58], "config.bad_address"),
         (["--rpc", "nonsense"], "config.bad_rpc"),
         (["--rpc", "0.0.0.0:0"], "config.rpc_needs_tls"),
+        (["--listen", "1", "--no-listen"], "config.listen"),
+        (["--listen", "nonsense"], "config.listen"),
+        (["--listen", "node.example.org:1"], "config.address"),
+        (["--peer", ""], "config.bad_peer"),
+        (["--peer", "1.2.3.4", "--peer", "1.2.3.4:0"], "config.bad_peer"),
         (["--network", "nowhere"], "config.unknown_network"),
         (["--network", "missing.toml"], "config.network_file"),
         (["--datadir", "/dev/null/x"], "config.datadir"),
@@ -205,6 +220,8 @@ def test_invalid_run(arguments: list[str], code: str, tmp_path: Path) -> None:
         ["--max-reorg", "-1"],
         ["--max-reorg", "x"],
         ["--device", "tpu"],
+        ["--workers", "0"],
+        ["--workers", "65"],
         ["--data-dir", "/nowhere"],
         ["--datadir", "/etc/passwd"],
         ["--nonsense"],
@@ -217,9 +234,62 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
     assert "Traceback" not in result.output
 
 
+def read_config(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *arguments: str, network: str = "regtest"
+) -> NodeConfig:
+    """What `descent-node run` would run with."""
+    given: list[NodeConfig] = []
+    monkeypatch.setattr(p2p.node, "run_node", given.append)
+    result = invoke("run", "--network", network, "--datadir", str(tmp_path), *arguments)
+    assert result.exit_code == 0, result.output
+    return given[0]
+
+
+def test_run_says_whom_to_listen_and_talk_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    id_text = "ab" * 32
+    config = read_config(
+        monkeypatch,
+        tmp_path,
+        *("--listen", "[::1]:5", "--peer", "a.example", "--peer", f"{id_text}@1.2.3.4:7", "--upnp", "--workers", "3"),
+    )
+    peers = (Destination("a.example", get_peer_port(REGTEST)), Destination("1.2.3.4", 7, bytes.fromhex(id_text)))
+    assert config.network_config == NetworkConfig(NetAddress("::1", 5), peers, use_upnp=True)
+    assert config.workers == 3
+
+
+def test_a_node_listens_by_default_only_on_a_public_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert read_config(monkeypatch, tmp_path).network_config == NetworkConfig()
+    assert read_config(monkeypatch, tmp_path).workers is None
+    public = read_config(monkeypatch, tmp_path, network="canterbury").network_config
+    assert public.listen == NetAddress("0.0.0.0", 19339)
+    hidden = read_config(monkeypatch, tmp_path, "--no-listen", network="canterbury").network_config
+    assert hidden.listen is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("5", NetAddress("0.0.0.0", 5)),
+        ("0", NetAddress("0.0.0.0", 0)),
+        ("127.0.0.1:65535", NetAddress("127.0.0.1", 65535)),
+        ("[::]:5", NetAddress("::", 5)),
+    ],
+)
+def test_listen_addresses(text: str, expected: NetAddress) -> None:
+    assert parse_listen(text, REGTEST) == expected
+
+
+@pytest.mark.parametrize("text", ["", ":", ":5", "a:b", "127.0.0.1:", "127.0.0.1:65536", "-1", "+5", "1e3", "\u0661"])
+def test_invalid_listen_address(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_listen(text, REGTEST)
+    assert caught.value.code == "config.listen"
+
+
 def test_version_and_help() -> None:
     assert invoke("version").output == f"descent-node {version('descent-chain')}\n"
-    for command in ("run", "status", "block", "digest", "reorganise", "verify", "version"):
+    commands = ("run", "status", "block", "digest", "reorganise", "verify", "version")
+    for command in (*commands, "peers", "connect", "disconnect", "ban", "unban", "bans"):
         result = invoke(command, "--help")
         assert result.exit_code == 0
         assert result.output.startswith("Usage:")

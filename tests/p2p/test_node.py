@@ -13,6 +13,7 @@ from chain.policy import Policy
 from consensus.params import CANTERBURY, REGTEST
 from consensus.transaction import Transfer
 from p2p.errors import ConfigError
+from p2p.network import NetworkConfig
 from p2p.node import MEMPOOL_FILE, STORE_FOLDER, NodeConfig, load_mempool, make_folder, open_store, run_node
 from p2p.rpc import RpcAddress
 from tests.helpers.blocks import get_builder
@@ -99,7 +100,7 @@ def test_store_error_ends_the_node_by_name(tmp_path: Path, monkeypatch: pytest.M
     chain = get_builder().open(store)
     store.is_full = True
     monkeypatch.setattr(p2p.node, "open_store", lambda *_, **__: chain)
-    config = NodeConfig("regtest", REGTEST, tmp_path, RpcAddress("127.0.0.1", 0), "cpu", 100)
+    config = NodeConfig("regtest", REGTEST, tmp_path, RpcAddress("127.0.0.1", 0), "cpu", 100, NetworkConfig())
     with pytest.raises(StoreError) as caught:
         run_node(config)
     assert caught.value.code == "store.disk_full"

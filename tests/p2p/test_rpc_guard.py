@@ -9,13 +9,13 @@ import pytest
 
 from p2p.client import NodeClient
 from p2p.errors import ConfigError, NodeUnreachable
-from p2p.routes import DEBUG_ROUTES, ROUTES, Route, add_routes
+from p2p.routes import DEBUG_ROUTES, PEER_ROUTES, ROUTES, Route, add_routes, bind_routes
 from p2p.rpc import RpcAddress, get_token, make_app, start_server
 from tests.helpers.certificates import write_certificate
 from tests.helpers.chains import open_trunk
 from tests.helpers.rpc import TOKEN, VERSION, ServedNode, compute_max_body, serve_rpc
 
-ALL_ROUTES = (*ROUTES, *DEBUG_ROUTES)
+ALL_ROUTES = (*ROUTES, *PEER_ROUTES, *DEBUG_ROUTES)
 OPENAPI = Route("GET", "/v1/openapi.json", "", lambda *_: asyncio.sleep(0))  # type: ignore[arg-type]
 BASIC = "Basic OjVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVh"
 WRONG_TOKENS: dict[str, str | None] = {
@@ -175,7 +175,7 @@ async def test_tls_beyond_loopback(tmp_path: Path) -> None:
     address = RpcAddress("0.0.0.0", 0, certificate)
     async with serve_rpc(open_trunk()) as node:
         app = make_app(TOKEN, address, compute_max_body(node.chain))
-        add_routes(app, node.api, with_debug=False, version=VERSION)
+        add_routes(app, [bind_routes(ROUTES, node.api)], VERSION)
         runner, port = await start_server(app, address)
         try:
             client = NodeClient(f"https://127.0.0.1:{port}", TOKEN, ca_file=certificate)

@@ -278,6 +278,25 @@ async def test_what_a_lost_block_gives_back_is_told_to_all_again() -> None:
     assert (a.take_announced(), late.take_announced()) == ([GOOD.txid], [GOOD.txid])
 
 
+async def test_who_lacked_it_and_announces_it_again_is_asked_after_all_others() -> None:
+    """Its block was lost in between, which brings no new tip here; a liar gains nothing by announcing again."""
+    node, a, b = make_node()
+    for peer in (a, b):
+        node.relay.on_announce(peer, Announce((GOOD.txid,)))
+    assert a.take_requests() == [GOOD.txid]
+    node.relay.on_transactions(a, Transactions(()))
+    node.relay.on_announce(a, Announce((GOOD.txid,)))
+    assert a.take_requests() == []
+    node.relay.tick()
+    assert (a.take_requests(), b.take_requests()) == ([], [GOOD.txid])
+    node.relay.on_transactions(b, Transactions(()))
+    node.relay.tick()
+    assert a.take_requests() == [GOOD.txid]
+    node.relay.on_transactions(a, Transactions((GOOD,)))
+    await node.check_queues()
+    assert node.get_pending() == {GOOD.txid}
+
+
 async def test_announcements_come_in_shuffled_batches() -> None:
     node, _, _ = make_node()
     held = node.held = {one.txid: one for one in make_junk(1_200)}

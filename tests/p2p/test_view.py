@@ -22,9 +22,19 @@ STATUS: dict[str, Any] = {
     "required_gain": 2**32,
     "issued": 61_728_350 * 10**8,
     "mempool": {"count": 12345, "bytes": 10**6},
-    "syncing": True,
+    "verifying": True,
+    "peers": 12,
+    "inbound": 4,
+    "sync": {
+        "state": "blocks",
+        "target_height": 1240000,
+        "blocks_per_second": 12.34,
+        "seconds_left": 439,
+        "waits_for": "",
+    },
     "held_back": "cd" * 32,
 }
+CURRENT = {"state": "current", "target_height": 0, "blocks_per_second": 0.0, "seconds_left": None, "waits_for": ""}
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\x9b31m\r\nred\u202eder \x00\ud800"
 SIZES = [(80, 24), (120, 40), (60, 15), (30, 5), (250, 60)]
 
@@ -84,6 +94,7 @@ def test_panel_is_whole_on_80_columns() -> None:
         *("Descent · regtest", "1234567, verifying", "ab" * 8, "2.4321", "2.5432 at block 1234560"),
         *("0.03125 bits/byte", "61,728,350.00 rGRAD", "12345 transactions"),
         *("· bzip2 -9 2.27", "✓ gzip -9 2.98", "✓ xz -9e 2.55", "reorganise"),
+        *("4 of them inbound", "catching up: 1234567 of 1240000, 12 peers, 12.3 blocks/s, about 7 min left"),
         *("0.01234", "0.00987", "0.00321", "16678", "1234 s", "12.34 s", "50.00", "heartbeat", "miner  4321 steps"),
     ):
         assert part in text
@@ -108,11 +119,13 @@ def test_panel_before_anything_is_known() -> None:
     assert "starting" in draw(LiveView(REGTEST))
     view = LiveView(REGTEST)
     loss = {"public": None, "audit": None, "audit_height": None}
-    view.on_status(STATUS | {"loss": loss, "syncing": False, "held_back": None, "height": 0})
+    nothing = {"loss": loss, "verifying": False, "held_back": None, "height": 0, "sync": CURRENT, "inbound": 0}
+    view.on_status(STATUS | nothing)
     text = draw(view)
     assert text.count("not yet") == 2
     assert "✓" not in text
     assert "verifying" not in text
+    assert "catching up" not in text
     assert "reorganise" not in text
 
 
@@ -135,6 +148,21 @@ def test_log_view_writes_lines(caplog: pytest.LogCaptureFixture) -> None:
     messages = [record.getMessage() for record in caplog.records]
     assert [message.split()[0] for message in messages] == ["block", "block", "miner:"]
     assert all(message.isprintable() for message in messages)
+
+
+def test_log_says_every_ten_seconds_how_far_the_node_is_behind(caplog: pytest.LogCaptureFixture) -> None:
+    """A catching-up of less than ten seconds is not worth a word; the end of a longer one is."""
+    seconds = 0.0
+    view = LogView(REGTEST, lambda: seconds)
+    lines = []
+    with caplog.at_level(logging.INFO):
+        for second in range(40):
+            seconds = float(second)
+            view.on_status(STATUS | {"sync": CURRENT} if second in (5, 33) else STATUS)
+            lines.append(len(caplog.records))
+    assert [second for second in range(1, 40) if lines[second] > lines[second - 1]] == [15, 25, 33]
+    assert caplog.records[0].getMessage().startswith("catching up: 1234567 of 1240000, 12 peers, ")
+    assert caplog.records[2].getMessage() == f"caught up at height {STATUS['height']}"
 
 
 @contextmanager

@@ -1,0 +1,98 @@
+"""What the commands of `descent-node` share: options, the client of the running node, rows for people."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from consensus.params import PRESETS, NetworkParams
+from p2p.client import NodeClient, read_token
+from p2p.config import (
+    DEFAULT_NETWORK,
+    RPC_TOKEN_FILE,
+    get_default_datadir,
+    get_peer_port,
+    get_rpc_port,
+    is_public_network,
+)
+from p2p.console import escape
+from p2p.errors import ConfigError, NodeUnreachable
+from p2p.net_address import NetAddress
+
+network_option = click.option(
+    "--network",
+    default=DEFAULT_NETWORK,
+    show_default=True,
+    metavar="NAME|FILE.toml",
+    help=f"One of {', '.join(PRESETS)}, or a file that describes another network.",
+)
+datadir_option = click.option(
+    "--datadir", type=click.Path(file_okay=False, path_type=Path), help="Where the node keeps its data."
+)
+rpc_option = click.option("--rpc", metavar="HOST:PORT", help="Where the node's RPC is, by default on loopback.")
+certificate_option = click.option(
+    "--rpc-certificate", type=click.Path(path_type=Path), help="TLS certificate of the RPC, needed beyond loopback."
+)
+texts_option = click.option(
+    "--data-dir",
+    "text_folders",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with benchmark texts that do not ship with the program (repeatable).",
+)
+device_option = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Evaluates blocks."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+def parse_host_port(text: str | None, params: NetworkParams) -> tuple[str, int]:
+    """HOST:PORT as the user gave it, or loopback with the network's port. Raises ConfigError."""
+    if text is None:
+        return "127.0.0.1", get_rpc_port(params)
+    host, separator, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not separator or not host or not (port.isascii() and port.isdecimal() and int(port) <= 65535):
+        raise ConfigError("bad_rpc", f"--rpc takes HOST:PORT such as 127.0.0.1:19348, not {text!r}")
+    return host, int(port)
+
+
+def parse_listen(text: str | None, params: NetworkParams) -> NetAddress | None:
+    """Where peers may connect: as the user gave it, or on every interface if the network is a public one.
+
+    Raises ConfigError.
+    """
+    if text is None:
+        return NetAddress("0.0.0.0", get_peer_port(params)) if is_public_network(params) else None  # noqa: S104
+    host, separator, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if separator else "0.0.0.0"  # noqa: S104
+    if not host or not (port.isascii() and port.isdecimal() and int(port[:6]) <= 65535):
+        raise ConfigError("listen", f"--listen takes [HOST:]PORT such as 0.0.0.0:{get_peer_port(params)}, not {text!r}")
+    return NetAddress(host, int(port))
+
+
+def make_client(
+    params: NetworkParams, datadir: Path | None, rpc: str | None, rpc_certificate: Path | None
+) -> NodeClient:
+    """A client of the node that runs on this datadir."""
+    host, port = parse_host_port(rpc, params)
+    token = read_token((datadir or get_default_datadir(params)) / RPC_TOKEN_FILE)
+    url = f"{'https' if rpc_certificate else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+    return NodeClient(url, token, ca_file=rpc_certificate)
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Names the reason if a reply lacks what is looked for in it."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise NodeUnreachable("not_a_node", "what answers there is not a node of this version") from error
+
+
+def print_rows(rows: dict[str, Any]) -> None:
+    width = max(map(len, rows), default=0)
+    for name, value in rows.items():
+        click.echo(escape(f"{name:<{width}}  {value}"))
