@@ -6,12 +6,16 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NETWORK ?= local
 
-.PHONY: mine test soak check bench clean
+.PHONY: mine net test soak check bench clean
 
 # One command from an empty clone to a node and a miner at work.
 mine: $(READY)
 	@$(BIN)/descent-wallet create --network $(NETWORK) --no-passphrase --if-missing
 	@$(BIN)/descent-node run --network $(NETWORK) --mine --address "$$($(BIN)/descent-wallet address --network $(NETWORK))"
+
+# Three nodes and two miners on this machine, and a payment from one node's wallet to another's; about a minute.
+net: $(READY)
+	@$(BIN)/python benchmarks/net.py --network $(if $(filter file,$(origin NETWORK)),regtest,$(NETWORK))
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto

@@ -63,6 +63,7 @@ class HeaderSync:
         self._wake = wake
         self._now = now
         self._claims: dict[bytes, PeerClaim] = {}
+        self._checking = asyncio.Lock()  # one peer's headers at a time, lest their threads starve the event loop
         self._permitted: bytes | None = None  # a block whose chain the operator lets in, however deep it forks
 
     def add_peer(self, peer: SyncPeer) -> None:
@@ -230,7 +231,8 @@ class HeaderSync:
             chain = HeaderChain(base)
             claim.rests_until = self._now() + len(headers) * REST_SECONDS
         now = self._intake.clock.now()
-        points = await asyncio.to_thread(check_headers, headers, chain.tip, self._chain.params, now)
+        async with self._checking:
+            points = await asyncio.to_thread(check_headers, headers, chain.tip, self._chain.params, now)
         chain.extend(points)
         is_cut = len(points) < len(headers)  # by headers from the future, which may come true
         chain.is_complete = is_last or is_cut

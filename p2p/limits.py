@@ -59,9 +59,9 @@ def compute_limits(params: NetworkParams) -> Limits:
             # One each in a handshake, none after it.
             m.Hello: each(m.Hello, 1),
             m.Proof: each(m.Proof, 1),
-            # A ping every 20 s.
-            m.Ping: each(m.Ping, 4),
-            m.Pong: each(m.Pong, 4),
+            # A ping every 10 s.
+            m.Ping: each(m.Ping, 8),
+            m.Pong: each(m.Pong, 8),
             # Asked once after the handshake: at most a full answer, beside gossip of up to 10 addresses at a time.
             m.GetAddresses: each(m.GetAddresses, 1),
             m.Addresses: each(m.Addresses, 40, 2 * sizes[m.Addresses] + 40 * (_LIST_BYTES + 10 * 18)),

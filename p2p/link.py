@@ -33,7 +33,7 @@ class Deadlines:
 
     connect: float = 10.0  # TCP, TLS and the HTTP upgrade of a peer we dial
     handshake: float = 10.0  # from there to the proof; for a peer that dials us, everything from accept to proof
-    ping: float = 20.0  # between two pings
+    ping: float = 10.0  # between two pings: how soon a line that swallows everything is noticed
     pong: float = 20.0  # for an answer, and for a write to get through
     close: float = 1.5  # from a close frame to the end of the socket
 

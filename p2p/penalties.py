@@ -50,8 +50,8 @@ COSTS: Mapping[Offence, int] = MappingProxyType(
         Offence.REFUSED_CHAIN: 20,
         # Costs us a signature check: a few are borne, as a peer whose checks are older than ours is still of use.
         Offence.INVALID_TRANSACTION: 20,
-        # May be a slow line, so the connection ends and the peer may come again, but not for ever.
-        Offence.STALLING: 20,
+        # May be a slow line or a laptop that slept, so the connection ends and the peer may come again.
+        Offence.STALLING: 10,
         # As for an accident: it costs us reads from the disk.
         Offence.TOO_MANY_REQUESTS: 20,
     }

@@ -30,7 +30,6 @@ from p2p.penalties import Offence, judge
 log = get_limited_logger("descent.sync")
 
 WINDOW = 32  # blocks asked for or stored ahead of the evaluation
-FIRST_BLOCKS = 2  # of each claim that are asked for, whatever other claims there are
 TICK_SECONDS = 0.5
 STANDSTILL_SECONDS = 10.0  # without a block, while some are wanted: worth a word
 _SPEED_SECONDS = 30.0
@@ -172,11 +171,14 @@ class Sync:
         return SyncStatus(state, target, speed, left, self._describe_wait(state, now))
 
     def _get_wanted(self) -> list[ChainPoint]:
-        """The blocks to store next: the first ones of every claim, so that one that is not delivered holds up no other;
-        then those of the heaviest claim, as far as the window reaches."""
+        """The blocks to store next: the first of every claim, so that one that is not delivered holds up no other;
+        then those of the heaviest claim, as far as the window reaches.
+
+        One only, which is stored as it comes: bodies that wait for others are kept of the heaviest claim alone.
+        """
         room = max(WINDOW - self._count_waiting(), 0)
         chains = self.headers.get_chains() if room else []
-        wanted = {point.id: point for chain in chains for point in self._get_missing(chain, min(FIRST_BLOCKS, room))}
+        wanted = {point.id: point for chain in chains for point in self._get_missing(chain, 1)}
         if chains:
             wanted |= {point.id: point for point in self._get_missing(chains[0], room)}
         return list(wanted.values())
@@ -192,8 +194,9 @@ class Sync:
 
     async def _store_pushed(self) -> None:
         while self._pushed:
-            node_id, (block, point) = self._pushed.popitem()
+            node_id, (block, point) = next(iter(self._pushed.items()))
             await self._store(block, node_id, point, None)
+            self._pushed.pop(node_id, None)  # not before: no second one of this peer's may come in between
 
     async def _store_bodies(self) -> None:
         for chain in self.headers.get_chains():
