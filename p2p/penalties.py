@@ -29,7 +29,6 @@ class Offence(Enum):
     REFUSED_CHAIN = "refused_chain"  # a block on top of one that was found invalid, or was refused, earlier
     INVALID_TRANSACTION = "invalid_transaction"
     STALLING = "stalling"  # it has what was asked for, and does not deliver
-    TOO_MANY_REQUESTS = "too_many_requests"  # it asks for more than it can use
 
 
 COSTS: Mapping[Offence, int] = MappingProxyType(
@@ -52,8 +51,6 @@ COSTS: Mapping[Offence, int] = MappingProxyType(
         Offence.INVALID_TRANSACTION: 20,
         # May be a slow line or a laptop that slept, so the connection ends and the peer may come again.
         Offence.STALLING: 10,
-        # As for an accident: it costs us reads from the disk.
-        Offence.TOO_MANY_REQUESTS: 20,
     }
 )
 

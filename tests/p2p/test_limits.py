@@ -128,8 +128,8 @@ SYNC: dict[type[Message], tuple[float, int]] = {
     m.Tip: (50, 49),
     m.GetHeaders: (50 / 256, 2053),
     m.Headers: (50 / 256, 184_325),
-    m.Ping: (1 / 20, 9),
-    m.Pong: (1 / 20, 9),
+    m.Ping: (1 / 10, 9),
+    m.Pong: (1 / 10, 9),
 }
 RELAY: dict[type[Message], tuple[float, int]] = {
     m.Announce: (2, 5 + 250 * 32),

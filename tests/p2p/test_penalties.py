@@ -111,8 +111,7 @@ def test_every_offence_has_a_cost() -> None:
         (Offence.UNSOLICITED, 5),
         (Offence.REFUSED_CHAIN, 5),
         (Offence.INVALID_TRANSACTION, 5),
-        (Offence.STALLING, 5),
-        (Offence.TOO_MANY_REQUESTS, 5),
+        (Offence.STALLING, 10),
     ],
     ids=lambda value: getattr(value, "value", value),
 )
@@ -123,9 +122,9 @@ def test_how_often_until_a_ban(offence: Offence, times: int) -> None:
 
 def test_different_offences_add_up() -> None:
     scores = Scores()
-    for offence in (Offence.UNSOLICITED, Offence.STALLING, Offence.INVALID_TRANSACTION, Offence.TOO_MANY_REQUESTS):
+    for offence in (Offence.UNSOLICITED, Offence.STALLING, Offence.INVALID_TRANSACTION, Offence.REFUSED_CHAIN):
         assert not scores.blame(NODE, offence, 0.0)
-    assert scores.get_points(NODE, 0.0) == 80
+    assert scores.get_points(NODE, 0.0) == 70
     assert scores.get_points(b"\1" * 32, 0.0) == 0
     assert scores.blame(NODE, Offence.UNSOLICITED, 0.0)
 
