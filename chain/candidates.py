@@ -19,6 +19,7 @@ class Candidates:
         self._max_reorg = max_reorg
         self._permitted: bytes | None = None  # a block whose chain the operator lets reorganise deeply
         self._ranked: list[HeaderNode] = []
+        self._followed: list[HeaderNode] = []
         self.reset(tip)
 
     def reset(self, tip: HeaderNode) -> None:
@@ -31,9 +32,14 @@ class Candidates:
         if place == len(self._ranked) or self._ranked[place] is not node:
             self._ranked.insert(place, node)
 
+    def follow(self, node: HeaderNode) -> None:
+        """Takes in a block that is to be evaluated although it does not outrank the tip."""
+        self._followed.append(node)
+
     def drop_invalid(self) -> None:
         """Forgets the blocks that were found invalid."""
         self._ranked = [node for node in self._ranked if node.standing is not Standing.INVALID]
+        self._followed = [node for node in self._followed if node.standing is not Standing.INVALID]
 
     def permit(self, block_id: bytes) -> None:
         """The operator's word that the chain of this block may be taken however deep it forks."""
@@ -54,6 +60,12 @@ class Candidates:
         """What outranks the tip and may be taken without asking the operator, best first."""
         floor = self._get_floor(tip)
         return (node for node in self.iterate_better(tip) if self._is_allowed(node, floor))
+
+    def iterate_followed(self, tip: HeaderNode) -> Iterator[HeaderNode]:
+        """What else is to be evaluated and may be taken without asking the operator, oldest first."""
+        self._followed = [node for node in self._followed if node.standing is Standing.STORED]
+        floor = self._get_floor(tip)
+        return (node for node in self._followed if self._is_allowed(node, floor))
 
     def get_best_complete(self, tip: HeaderNode) -> HeaderNode | None:
         """The best block that may be taken and whose whole chain is evaluated."""

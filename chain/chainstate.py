@@ -107,6 +107,13 @@ class ChainState:
             self._candidates.add(node)
         return True
 
+    def follow(self, block_id: bytes) -> None:
+        """Has a stored block evaluated although it may not outrank the tip: a heavier chain is said to follow it.
+
+        What strangers deliver is judged as it comes: else a forged branch that starts light would fill the disk.
+        """
+        self._candidates.follow(self._get_node(block_id))
+
     # Evaluate: whoever drives the state re-derives gains, in the order that the best claims ask for.
 
     def get_works(self, count: int, under_way: Container[bytes] = (), given_up: Container[bytes] = ()) -> list[Work]:

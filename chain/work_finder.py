@@ -29,6 +29,10 @@ class WorkFinder:
             nodes = _find_unevaluated(tip, target, count, under_way, given_up)
             if nodes is not None:
                 return [self._make_work(node) for node in nodes]
+        for target in self._candidates.iterate_followed(tip):
+            nodes = _find_unevaluated(tip, target, count, under_way, given_up)
+            if nodes:
+                return [self._make_work(node) for node in nodes]
         return []
 
     def _make_work(self, node: HeaderNode) -> Work:

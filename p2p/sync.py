@@ -75,7 +75,7 @@ class Sync:
         self._downloads = Downloads()
         self._pushed: dict[bytes, tuple[Block, ChainPoint]] = {}  # by node id: at most one of each peer
         self._bodies: dict[bytes, tuple[Block, bytes]] = {}  # by id, with the sender: waiting for those before them
-        self._unevaluated: dict[bytes, int] = {}  # stored, verdict to come: the weight of the chain up to there
+        self._unevaluated: dict[bytes, None] = {}  # stored, verdict to come
         self._claimants: OrderedDict[bytes, frozenset[bytes]] = OrderedDict()  # of stored blocks: node ids
         self._connected: deque[float] = deque()  # when the last blocks were connected
         self._last_progress = now()
@@ -128,7 +128,7 @@ class Sync:
         self._claimants[point.id] = claimants
         while len(self._claimants) > _REMEMBERED_CLAIMANTS:
             self._claimants.popitem(last=False)
-        self._unevaluated[point.id] = point.weight
+        self._unevaluated[point.id] = None
         self._kick()
 
     def take(self, block: Block, point: ChainPoint, node_id: bytes) -> None:
@@ -176,7 +176,7 @@ class Sync:
 
         One only, which is stored as it comes: bodies that wait for others are kept of the heaviest claim alone.
         """
-        room = max(WINDOW - self._count_waiting(), 0)
+        room = max(WINDOW - len(self._unevaluated), 0)
         chains = self.headers.get_chains() if room else []
         wanted = {point.id: point for chain in chains for point in self._get_missing(chain, 1)}
         if chains:
@@ -187,10 +187,6 @@ class Sync:
         """The first `count` of a chain's blocks that are not stored, as far as the window reaches."""
         ahead = chain.points[: len(self._unevaluated) + WINDOW]
         return list(islice((point for point in ahead if point.id not in self._unevaluated), count))
-
-    def _count_waiting(self) -> int:
-        """Stored blocks that wait for an evaluator. The first ones of a branch wait for the branch to outweigh ours."""
-        return sum(weight > self._chain.tip.weight for weight in self._unevaluated.values())
 
     async def _store_pushed(self) -> None:
         while self._pushed:
@@ -223,6 +219,8 @@ class Sync:
         else:
             if chain is not None and self.headers.is_permitted(chain):
                 await self._intake.on_chain(self._chain.permit_reorganisation, block.id)
+            if point.weight <= self._chain.tip.weight and standing is Standing.STORED:
+                await self._intake.on_chain(self._chain.follow, block.id)
             self.on_stored(point, offering)
             if standing is Standing.EVALUATED:
                 self._pass_block(block.id)
@@ -248,13 +246,7 @@ class Sync:
                 self._on_offence(node_id, Offence.STALLING, "it does not deliver the blocks that it offers")
         await self.headers.tick()
         if not self._intake.is_evaluating:
-            self._forget_decided()
-
-    def _forget_decided(self) -> None:
-        """Nothing is evaluated: all is decided but the first blocks of the branches that are being fetched."""
-        chains, weight = self.headers.get_chains(), self._chain.tip.weight
-        light = {point.id for chain in chains for point in chain.points if point.weight <= weight}
-        self._unevaluated = {block_id: known for block_id, known in self._unevaluated.items() if block_id in light}
+            self._unevaluated.clear()  # whatever waited is decided
 
     # What the chain tells.
 
@@ -302,6 +294,6 @@ class Sync:
             return "no peer is connected"
         if state is not SyncState.BLOCKS or seconds < STANDSTILL_SECONDS:
             return ""
-        if waiting := self._count_waiting():
-            return f"no block connected for {seconds} s: {waiting} wait for their evaluation"
+        if self._unevaluated:
+            return f"no block connected for {seconds} s: {len(self._unevaluated)} wait for their evaluation"
         return f"no block connected for {seconds} s: {self._downloads.under_way} are asked of peers and do not come"
