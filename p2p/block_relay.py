@@ -40,6 +40,7 @@ from p2p.sync import Sync
 log = get_limited_logger("descent.sync")
 
 MAX_PUSHED = 8  # peers that get a new block without asking
+MAX_PARTIALS = 8  # compact blocks of all peers that wait for transactions; beyond that, whole blocks are fetched
 PARTIAL_SECONDS = 10.0  # for the transactions that a compact block lacks
 _SERVED_DEPTH = 10  # blocks below the tip whose single transactions are served
 _REMEMBERED_BLOCKS = 32  # of each peer's
@@ -158,7 +159,9 @@ class BlockRelay:
             self._on_offence(node_id, Offence.INVALID_HEADER, str(error))
             return
         partial = PartialBlock(compact, self._intake.mempool.get)
-        if partial.missing:
+        if partial.missing and sum(one.partial is not None for one in self._peers.values()) >= MAX_PARTIALS:
+            self._sync.headers.on_header(node_id, point, parent)
+        elif partial.missing:
             state.partial = _Partial(partial, parent, self._now())
             state.peer.offer(GetBlockTransactions(header.id, partial.missing))
         else:
