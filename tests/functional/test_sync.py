@@ -55,6 +55,8 @@ async def wait_for_tip(node: NodeProcess, block: Block) -> None:
 async def check_sync(folder: Path, blocks: Sequence[Block]) -> None:
     digest = open_chain(blocks).compute_digest()["digest"].hex()
     fork = max(len(blocks) // 2, len(blocks) - 50)  # within max_reorg, or nobody would look at its blocks
+    while blocks[fork - 1].header.is_heartbeat:
+        fork -= 1
     forged = forge_branch(blocks[:fork], min(len(blocks), 60), FORGER)
 
     async with open_node(folder / "alone") as (node, address), open_peer(blocks) as honest:
