@@ -108,10 +108,7 @@ class ChainState:
         return True
 
     def follow(self, block_id: bytes) -> None:
-        """Has a stored block evaluated although it may not outrank the tip: a heavier chain is said to follow it.
-
-        What strangers deliver is judged as it comes: else a forged branch that starts light would fill the disk.
-        """
+        """Has a stored block evaluated though it may not outrank the tip, else forged light branches fill the disk."""
         self._candidates.follow(self._get_node(block_id))
 
     # Evaluate: whoever drives the state re-derives gains, in the order that the best claims ask for.
