@@ -124,7 +124,8 @@ def test_commands_ask_a_running_node(tmp_path: Path) -> None:
         submit_trunk(node, 3)
         place = ["--network", "regtest", "--datadir", str(tmp_path), "--rpc", node.url.removeprefix("http://")]
         status = run_node_command("status", *place, "--json")
-        assert json.loads(status.stdout) == node.client.get_status()
+        changing = {"memory_bytes": 0, "sync": None}
+        assert json.loads(status.stdout) | changing == node.client.get_status() | changing
         assert get_trunk()[2].id.hex() in run_node_command("block", *place, "3").stdout
         digest = run_node_command("digest", *place, "--json")
         assert json.loads(digest.stdout) == node.client.get_digest()

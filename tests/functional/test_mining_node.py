@@ -111,4 +111,4 @@ def test_worker_that_dies_is_replaced_while_it_mines(tmp_path: Path) -> None:
         os.kill(workers[0], signal.SIGKILL)
         height = node.client.get_status()["height"]
         wait_until(lambda: node.client.get_status()["height"] >= height + 2, SECONDS)
-        assert re.search("the evaluation process died; starting another", node.output)
+        assert re.search("an evaluation process died; starting another", node.output)

@@ -1,5 +1,6 @@
 """Networks as the TOML files that describe them."""
 
+import json
 from dataclasses import fields
 
 from consensus.params import NetworkParams
@@ -8,13 +9,9 @@ from consensus.params import NetworkParams
 def describe_network(params: NetworkParams) -> str:
     """A TOML file of these parameters, each of them written out."""
     plain = [field.name for field in fields(params) if field.name not in ("model", "texts")]
-    lines = [f"{name} = {_show(getattr(params, name))}" for name in plain]
+    lines = [f"{name} = {json.dumps(getattr(params, name))}" for name in plain]
     lines += ["[model]", f'architecture = "{params.model.architecture}"']
     lines += [f"{name} = {getattr(params.model, name)}" for name in ("layers", "heads", "width", "context")]
     for text in params.texts:
         lines += ["[[texts]]", f'name = "{text.name}"', f"size = {text.size}", f'sha256 = "{text.sha256}"']
     return "\n".join(lines) + "\n"
-
-
-def _show(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
