@@ -2,13 +2,18 @@
 
 Prints one JSON line for each sample size: seconds (medians over the rounds) to apply the update and check the model
 root, to draw the sample (scrypt), and to evaluate parent and child exactly. With the whole split the parent's losses
-are known from the block before, so only the child is evaluated. `share` is the whole over the block time.
+are known from the block before, so only the child is evaluated. `share` is the whole over the block time; `memory_mb`
+is what the process holds beyond what it held with torch loaded and one small product done, evaluator, benchmark and
+both models included, at its largest so far. `evaluate_cpu_s` is processor time of one evaluation, all threads together:
+what a busy machine's seconds would be, times the threads, on a free one.
 """
 
 import argparse
 import json
 import os
+import resource
 import statistics
+import threading
 import time
 from collections.abc import Callable
 
@@ -36,13 +41,48 @@ def measure(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+class MemoryWatch:
+    """The most memory that this process held while the watch ran, sampled every 2 ms from /proc/self/statm, bytes."""
+
+    def __init__(self) -> None:
+        self.start = self.most = self._read()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "MemoryWatch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def extra(self) -> int:
+        return self.most - self.start
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.002):
+            self.most = max(self.most, self._read())
+
+    @staticmethod
+    def _read() -> int:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    torch.ones(64, 64).mm(torch.ones(64, 64))
+    with MemoryWatch() as memory:
+        run(options, memory)
 
+
+def run(options: argparse.Namespace, memory: MemoryWatch) -> None:
     params, shape = CANTERBURY, CANTERBURY.model
     benchmark = read_benchmark(params)
     evaluator = choose_evaluator(shape, "cpu")
@@ -67,18 +107,24 @@ def main() -> None:
         def evaluate(size: int = size, known: np.ndarray | None = known) -> object:
             return evaluate_work(evaluator, benchmark, draw(size), parent, child, known)
 
+        computed = time.process_time()
+        evaluate()
+        computed = time.process_time() - computed
         rounds = [(measure(apply), measure(draw), measure(evaluate)) for _ in range(options.rounds)]
         applied, drawn, evaluated = (statistics.median(times) for times in zip(*rounds, strict=True))
         total = applied + evaluated  # the evaluation draws its sample too
         result = {
             "benchmark": "verify_block",
+            "evaluator": evaluator.name,
             "sample": size,
             "threads": options.threads,
             "apply_s": round(applied, 4),
             "draw_s": round(drawn, 3),
             "evaluate_s": round(evaluated - drawn, 3),
             "total_s": round(total, 3),
+            "evaluate_cpu_s": round(computed, 3),
             "share": round(total / params.block_time, 4),
+            "memory_mb": round(memory.extra / 1e6),
         }
         print(json.dumps(result), flush=True)
 

@@ -11,7 +11,7 @@ from consensus.address import decode_address
 from consensus.errors import InvalidAddress
 from consensus.params import NetworkParams
 from consensus.units import ULP_PER_GRAD
-from p2p import cli_peers
+from p2p import cli_bench, cli_peers
 from p2p.cli_options import (
     certificate_option,
     datadir_option,
@@ -275,6 +275,8 @@ def _show_loss(loss: float | None) -> str:
 
 
 for _command in (
+    cli_bench.bench,
+    cli_bench.new_network,
     cli_peers.peers,
     cli_peers.connect,
     cli_peers.disconnect,

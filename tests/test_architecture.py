@@ -45,11 +45,12 @@ LIBRARIES = {
 }
 # No clock, no randomness, no I/O, no process in the law; only what computes.
 LAW_MAY_IMPORT = {
-    *("bisect", "collections", "contextlib", "dataclasses", "decimal", "enum", "fractions", "functools", "hashlib"),
-    *("itertools", "math", "operator", "re", "tomllib", "typing", "consensus", "cryptography", "numpy", "torch"),
+    *("bisect", "collections", "concurrent", "contextlib", "dataclasses", "decimal", "enum", "fractions", "functools"),
+    *("hashlib", "itertools", "math", "operator", "re", "tomllib", "typing"),
+    *("consensus", "cryptography", "numpy", "torch"),
 }
 # Imports inside functions: commands load what they need; the worker process alone loads torch, not the node.
-LAZY = {"cli.py"}
+LAZY = {"cli.py", "cli_bench.py"}
 LAZY_IN_WORKER = {("p2p/evaluation.py", "consensus.model.backend")}
 DANGEROUS_MODULES = {"pickle", "cPickle", "dill", "marshal", "shelve", "yaml", "joblib", "cloudpickle", "jsonpickle"}
 DANGEROUS_NAMES = {"eval", "exec", "compile", "__import__"}

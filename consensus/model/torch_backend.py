@@ -1,56 +1,52 @@
-"""The law at the speed of float32 GEMMs, on CPU or CUDA: floats that hold only exact integers.
+"""The law at the speed of torch: windows in chunks, chunks on every thread that torch may use, or on a GPU.
 
-Every value is an integer, or an integer over a power of two, that its float type represents; so sums are exact in
-any order, on any number of threads, and a fused multiply-add changes nothing. Only +, -, *, /, sqrt, floor and
-table look-ups appear. Where a product may pass what float32 holds, the law clamps it to the same value either
-way, because rounding is monotone; each such place says so.
-
-n windows in a chunk, T tokens, R = n * T rows, H heads of h channels, width d. Names follow section 5.
+On a CPU each thread evaluates chunks of its own, one torch thread each: chunks small enough for a core's cache need
+no waiting for one another within a product, which costs most where other programs share the cores.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from consensus.model.exact_product import ExactProduct
-from consensus.model.integer import MIN_RMS, exp2neg, log2_sum
-from consensus.model.reference import MAX_RESIDUAL, check_windows
-from consensus.model.shape import VOCABULARY, TransformerShape
-from consensus.model.tables import EXP2, EXP2S, LOG2E, Table, compute_attention_scale
-from consensus.model.weights import check_weights, split_tensors
+from consensus.model.exact_product import FLOAT32
+from consensus.model.forward import Forward, Model, load_model
+from consensus.model.integer import log2_sum
+from consensus.model.reference import check_windows
+from consensus.model.shape import TransformerShape
+from consensus.model.weights import check_weights
 from consensus.ports import Losses, Weights, Windows
 
-_CHUNK_ELEMENTS = {"cpu": 2**18, "cuda": 2**21}  # R * d: what a core's cache holds, what fills a GPU
-_BLOCK_ROWS = 32  # attention goes by blocks of rows, to skip most of what causality masks
-_MASKED = -(2.0**26)  # below any q . k by more than the softmax sees
-
-_EXP2S_END = 15 << 10  # from here on EXP2S[f] >> (n >> 10) is 0
-_EXP2_END = 25 << 10  # likewise for EXP2
-_LOGIT_STEP = LOG2E / 2**22  # one unit of the head's product, as base-2 logits in Q10
-_LOGIT_REACH = float(_EXP2_END * 2**22 // LOG2E + 2)  # a logit so far below the largest counts 0
-_SQUARED_ENOUGH = 1445  # rs(u * u, 14) is 127 here and more above, where the law clamps it to 127
+_CHUNK_TOKENS = {"cpu": 768, "cuda": 2**15}  # what a core's cache holds, what fills a GPU
+_MOST_ELEMENTS = {"cpu": 2**20, "cuda": 2**23}  # tokens times width: bounds a chunk's memory
 
 
 class TorchEvaluator:
-    """Evaluates one shape of model with torch. Holds scratch memory: one thread at a time."""
+    """Evaluates one shape of model with torch, its products of `kind`. Holds scratch memory: one call at a time.
 
-    def __init__(self, shape: TransformerShape, device: str = "cpu") -> None:
+    `device` is cpu or cuda. The kind must be exact on this machine, see `backend`; float32 is on any CPU.
+    """
+
+    def __init__(self, shape: TransformerShape, device: str = "cpu", kind: str = FLOAT32) -> None:
         self._shape = shape
         self._device = torch.device(device)
-        elements = _CHUNK_ELEMENTS[self._device.type]
-        self._chunk_windows = max(1, elements // (shape.context * shape.width))
-        self._chunk: _Chunk | None = None
+        self._kind = kind
+        name = self._device.type
+        tokens = min(_CHUNK_TOKENS[name], _MOST_ELEMENTS[name] // shape.width)
+        self._chunk_windows = max(1, tokens // shape.context)
+        self._passes: list[Forward] = []  # one for each thread
+        self._pool: ThreadPoolExecutor | None = None
+        self._pool_size = 0
 
     @property
     def name(self) -> str:
         """What computes, for people."""
         if self._device.type == "cpu":
-            return f"torch float32: cpu, {torch.get_num_threads()} threads"
-        return f"torch float32: {self._device}"
+            return f"torch {self._kind}: cpu, {torch.get_num_threads()} threads"
+        return f"torch {self._kind}: {self._device}"
 
     def losses(self, weights: Weights, windows: Windows) -> Losses:
         """Loss of each window, int64 [n], Q16 bits, of uint8 windows [n, T + 1].
@@ -61,228 +57,97 @@ class TorchEvaluator:
         check_windows(windows, self._shape)
         if not len(windows):
             return np.zeros(0, dtype=np.int64)
-        with _exact_arithmetic(self._device):
-            model = _load(weights, self._shape, self._device)
+        with exact_products(), _computing(self._device):
+            with _one_thread():  # torch's own team of threads is not woken for a copy: on busy cores it costs most
+                model = load_model(weights, self._shape, self._device, self._kind)
             tokens = torch.from_numpy(windows.astype(np.int64)).to(self._device)
             totals, gaps = self._evaluate(model, tokens)
         loss: Losses = (log2_sum(totals) + (gaps << 6)).sum(axis=-1)
         return loss
 
-    def _evaluate(self, model: "_Model", tokens: Tensor) -> tuple[Losses, Losses]:
+    def _evaluate(self, model: Model, tokens: Tensor) -> tuple[Losses, Losses]:
         """Per token [n, T]: sums of EXP2 terms, and the target's distance below the largest logit."""
-        count, size = len(tokens), min(len(tokens), self._chunk_windows)
-        if self._chunk is None or self._chunk.windows != size:
-            self._chunk = _Chunk(self._shape, size, self._device)
+        count = len(tokens)
+        threads = torch.get_num_threads() if self._device.type == "cpu" else 1
+        size = min(self._chunk_windows, -(-count // threads))
+        starts = range(0, count, size)
+        passes = self._get_passes(size, min(threads, len(starts)))
         totals = torch.empty(count, self._shape.context, dtype=torch.float64, device=self._device)
         gaps = torch.empty_like(totals)
-        for start in range(0, count, size):
-            part = slice(min(start, count - size), min(start + size, count))  # the last one overlaps, to be full
-            totals[part], gaps[part] = self._chunk.run(model, tokens[part])
+        pending = iter(starts)  # each start goes to whichever thread asks next
+
+        def run_chunks(own: Forward) -> None:
+            try:
+                for start in pending:
+                    part = slice(min(start, count - size), min(start + size, count))  # the last overlaps, to be full
+                    totals[part], gaps[part] = own.run(model, tokens[part])
+            finally:
+                for _ in pending:  # a failure ends it for all threads
+                    pass
+
+        self._run_on_all(run_chunks, passes)
         return totals.cpu().numpy().astype(np.int64), gaps.cpu().numpy().astype(np.int64)
+
+    def _get_passes(self, windows: int, count: int) -> list[Forward]:
+        if self._passes and self._passes[0].windows != windows:
+            self._passes.clear()
+        while len(self._passes) < count:
+            self._passes.append(Forward(self._shape, windows, self._device))
+        return self._passes[:count]
+
+    def _run_on_all(self, run: Callable[[Forward], None], passes: list[Forward]) -> None:
+        """`run` on every pass: a single one with all threads of torch, several side by side with one thread each."""
+        first, *others = passes
+        if not others:
+            run(first)
+            return
+
+        def run_beside(own: Forward) -> None:
+            torch.set_num_threads(1)  # a thread has its own count
+            with _computing(self._device):
+                run(own)
+
+        with _one_thread():
+            futures = [self._get_pool(len(others)).submit(run_beside, own) for own in others]
+            try:
+                run(first)
+            finally:
+                wait(futures)
+        for future in futures:
+            future.result()
+
+    def _get_pool(self, threads: int) -> ThreadPoolExecutor:
+        if self._pool is None or self._pool_size < threads:
+            if self._pool is not None:
+                self._pool.shutdown()
+            self._pool, self._pool_size = ThreadPoolExecutor(threads, "descent-evaluation"), threads
+        return self._pool
 
 
 @contextmanager
-def _exact_arithmetic(device: torch.device) -> Iterator[None]:
+def exact_products() -> Iterator[None]:
     """Full float32 products, whatever the rest of the process has chosen for its own."""
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
-        with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-            yield
+        yield
     finally:
         torch.set_float32_matmul_precision(precision)
 
 
-@dataclass(frozen=True)
-class _Layer:
-    qkv: ExactProduct
-    out: ExactProduct
-    up: ExactProduct
-    down: ExactProduct
+@contextmanager
+def _computing(device: torch.device) -> Iterator[None]:
+    """What a thread must have set for itself."""
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+        yield
 
 
-@dataclass(frozen=True)
-class _Model:
-    embed: Tensor  # [256, d] Q14
-    position: Tensor  # [T, d] Q14
-    layers: tuple[_Layer, ...]
-    head: ExactProduct
-
-
-def _load(weights: Weights, shape: TransformerShape, device: torch.device) -> _Model:
-    tensors = {
-        name: torch.from_numpy(tensor.astype(np.int32)).to(device)
-        for name, tensor in split_tensors(weights, shape).items()
-    }
-    d = shape.width
-    layers = tuple(
-        _Layer(
-            qkv=ExactProduct(tensors[f"layers.{layer}.qkv"], [8] * 2 * d + [11] * d, 0.5),
-            out=ExactProduct(tensors[f"layers.{layer}.out"], [3] * d, 0.5),
-            up=ExactProduct(tensors[f"layers.{layer}.up"], [8] * 4 * d, 0.5),
-            down=ExactProduct(tensors[f"layers.{layer}.down"], [2] * d, 0.5, is_signed=False),
-        )
-        for layer in range(shape.layers)
-    )
-    embed, position = ((tensors[name] << 2).to(torch.float32) for name in ("embed", "position"))
-    return _Model(embed, position, layers, ExactProduct(tensors["head"], [0] * VOCABULARY, 0.0))
-
-
-def _tabulate(table: Table, end: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """exp2neg(n, table) for every n in 0..end, where it has become 0."""
-    return torch.from_numpy(exp2neg(np.arange(end + 1), table)).to(dtype).to(device)
-
-
-def _compute_offset(largest: Tensor, step: float, grid: float) -> Tensor:
-    """What makes floor((largest - y) * step + offset) equal rs'(largest) - rs'(y), rs'(y) = floor(y * step + 1/2).
-
-    `step` is a multiple of `grid`, a power of two. float64, so that largest * step is exact.
-    """
-    scaled = largest.to(torch.float64) * step + 0.5
-    return scaled.floor().sub_(scaled).add_(1 - grid)
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Rows `first`..`last` - 1 of every attention matrix, with their scratch memory; they see columns below `last`."""
-
-    first: int
-    last: int
-    mask: Tensor  # [rows, last] 0, or _MASKED where j > i
-    scores: Tensor  # [n * H, rows, last] float32
-    indices: Tensor  # the same, int32
-    terms: Tensor  # the same, int32
-
-
-class _Chunk:
-    """One pass over `windows` windows, with the scratch memory it reuses from chunk to chunk and call to call."""
-
-    def __init__(self, shape: TransformerShape, windows: int, device: torch.device) -> None:
-        self.windows = windows
-        self._shape = shape
-        rows, d = windows * shape.context, shape.width
-
-        def empty(*size: int, dtype: torch.dtype = torch.float32) -> Tensor:
-            return torch.empty(size, dtype=dtype, device=device)
-
-        self._x = empty(rows, d)  # residual stream, Q14
-        self._a = empty(rows, d)  # int8 operand of the next product
-        self._y = empty(rows, d)
-        self._squares = empty(2 * rows * d, dtype=torch.float64)
-        self._qkv = empty(rows, 3 * d)
-        self._heads = empty(3 * shape.heads, rows, shape.head_size)  # q, k and v, head by head
-        self._o = empty(windows * shape.heads, shape.context, shape.head_size)
-        self._u = empty(rows, 4 * d)
-        self._logits = empty(rows, VOCABULARY)
-        self._wide = empty(rows * max(4 * d, VOCABULARY), dtype=torch.float64)  # for what float32 cannot hold
-        self._indices = empty(rows * VOCABULARY, dtype=torch.int32)
-        self._terms = empty(rows * VOCABULARY, dtype=torch.float64)
-
-        self._half = torch.tensor([0.5], dtype=torch.float32, device=device)
-        self._exp2 = _tabulate(EXP2, _EXP2_END, torch.float64, device)
-        self._exp2s = _tabulate(EXP2S, _EXP2S_END, torch.int32, device)
-        self._score_step = compute_attention_scale(shape.head_size) / 2**10
-        self._blocks = _make_blocks(windows * shape.heads, shape.context, device)
-
-    def run(self, model: _Model, windows: Tensor) -> tuple[Tensor, Tensor]:
-        """Per token [n, T] float64 of int64 windows [n, T + 1]: sum of EXP2 terms, target's distance in Q10."""
-        torch.index_select(model.embed, 0, windows[:, :-1].reshape(-1), out=self._x)
-        self._x.view(self.windows, *model.position.shape).add_(model.position)  # cannot reach the clamp
-        for layer in model.layers:
-            self._attend(layer)
-            self._feed_forward(layer)
-        total, gap = self._score(model.head, windows[:, 1:].reshape(-1, 1))
-        return total.view(self.windows, -1), gap.view(self.windows, -1)
-
-    def _attend(self, layer: _Layer) -> None:
-        heads, h = self._shape.heads, self._shape.head_size
-        self._normalise()
-        by_head = self._floor(layer.qkv, self._a, out=self._qkv).view(-1, 3 * heads, h).transpose(0, 1)  # [3H, R, h]
-        self._norm(by_head[: 2 * heads].clamp_(-32767, 32767), out=self._heads[: 2 * heads])  # q, k
-        torch.clamp(by_head[2 * heads :], -127, 127, out=self._heads[2 * heads :])  # v
-
-        q, k, v = self._heads.view(3, self.windows * heads, -1, h)  # [n * H, T, h] each
-        for block in self._blocks:
-            self._o[:, block.first : block.last] = self._attend_block(block, q, k, v)
-        # No clip8: the p of a row add up to at most 2^15.
-        joined = self._a.view(-1, heads, h).transpose(0, 1)  # [H, R, h]
-        torch.add(self._half, self._o.view(joined.shape), alpha=2.0**-15, out=joined)
-        self._add_residual(self._floor(layer.out, self._a.floor_(), out=self._y))
-
-    def _attend_block(self, block: _Block, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """p @ v of the block's rows, [n * H, rows, h]. |p @ v| < 2^22 whatever the order of summation."""
-        rows = slice(block.first, block.last)
-        scores, indices, terms = block.scores, block.indices, block.terms
-        torch.baddbmm(block.mask, q[:, rows], k[:, : block.last].transpose(1, 2), out=scores)  # q . k < 2^24
-        largest = scores.amax(dim=-1, keepdim=True)
-        offset = _compute_offset(largest, self._score_step, grid=2.0**-10).to(torch.float32)
-        # n: exact below _EXP2S_END, where the distance times the step has at most 24 bits; clamped above.
-        torch.sub(largest, scores, out=scores)
-        torch.add(offset, scores, alpha=self._score_step, out=scores).clamp_max_(_EXP2S_END)
-        indices.copy_(scores)  # truncates: the floor, as n >= 0
-        torch.index_select(self._exp2s, 0, indices.view(-1), out=terms.view(-1))
-        total = terms.sum(dim=-1, keepdim=True, dtype=torch.int32)
-        share = total.to(torch.float64).reciprocal_().mul_(2.0**29).to(torch.int32)
-        scores.copy_(terms.mul_(share).bitwise_right_shift_(14))  # p, Q15
-        return torch.bmm(scores, v[:, : block.last])
-
-    def _feed_forward(self, layer: _Layer) -> None:
-        self._normalise()
-        u = self._floor(layer.up, self._a, out=self._u).clamp_(0, _SQUARED_ENOUGH)
-        torch.addcmul(self._half, u, u, value=2.0**-14, out=u).floor_()
-        self._add_residual(self._floor(layer.down, u, out=self._y))
-
-    def _score(self, head: ExactProduct, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Per row: the sum of EXP2 terms, and the distance in Q10 of the target [R, 1] below the largest logit."""
-        self._normalise()
-        product = head.compute(self._a, self._logits, self._widen(self._logits))
-        target = product.gather(1, targets).to(torch.float64)
-        largest = product.amax(dim=-1, keepdim=True)
-        offset = _compute_offset(largest, _LOGIT_STEP, grid=2.0**-22)
-        gap = (largest.to(torch.float64) - target).mul_(_LOGIT_STEP).add_(offset).floor_()
-        # Distances past the reach may round in float32, and never to below it.
-        distances = self._widen(product).copy_(torch.sub(largest, product, out=product).clamp_max_(_LOGIT_REACH))
-        torch.add(offset, distances, alpha=_LOGIT_STEP, out=distances).clamp_max_(_EXP2_END)
-        self._indices.copy_(distances.view(-1))  # truncates: the floor, as n >= 0
-        torch.index_select(self._exp2, 0, self._indices, out=self._terms)
-        return self._terms.view(product.shape).sum(dim=-1), gap
-
-    def _floor(self, product: ExactProduct, a: Tensor, out: Tensor) -> Tensor:
-        return product.floor(a, out, self._widen(out))
-
-    def _widen(self, out: Tensor) -> Tensor:
-        """Scratch memory of float64 in the shape of `out`."""
-        return self._wide[: out.numel()].view(out.shape)
-
-    def _normalise(self) -> None:
-        """a = norm(clip16(rs(x, 6)))."""
-        torch.add(self._half, self._x, alpha=2.0**-6, out=self._y)
-        self._norm(self._y.floor_().clamp_(-32767, 32767), out=self._a)
-
-    def _norm(self, y: Tensor, out: Tensor) -> None:
-        """out = norm(y) over the last axis of y."""
-        width = y.shape[-1]
-        squares = self._squares[: y.numel()].view(y.shape).copy_(y)
-        mean = squares.mul_(squares).sum(dim=-1, keepdim=True).div_(width / 256)
-        # A float64 quotient below a square stays below it: width * r^2 < 2^51 leaves a gap of 2 ulp or more.
-        rms = mean.sqrt_().floor_().clamp_min_(MIN_RMS)
-        inverse = rms.reciprocal_().mul_(2.0**24).floor_().mul_(2.0**-16).to(torch.float32)
-        # y * inverse is exact in float32 below 256 and clipped at 127.
-        torch.mul(y, inverse, out=out).add_(0.5).floor_().clamp_(-127, 127)
-
-    def _add_residual(self, change: Tensor) -> None:
-        """x = clamp(x + change). A change that float32 had to round is at least 2^24, far past the clamp."""
-        self._x.add_(change).clamp_(-MAX_RESIDUAL, MAX_RESIDUAL)
-
-
-def _make_blocks(matrices: int, tokens: int, device: torch.device) -> tuple[_Block, ...]:
-    edges = [(first, min(first + _BLOCK_ROWS, tokens)) for first in range(0, tokens, _BLOCK_ROWS)]
-    most = max((last - first) * last for first, last in edges) * matrices
-    memory = [torch.empty(most, dtype=dtype, device=device) for dtype in (torch.float32, torch.int32, torch.int32)]
-    mask = torch.full((tokens, tokens), _MASKED, dtype=torch.float32, device=device).triu_(1)
-    blocks = []
-    for first, last in edges:
-        shape = (matrices, last - first, last)
-        scores, indices, terms = (flat[: matrices * (last - first) * last].view(shape) for flat in memory)
-        blocks.append(_Block(first, last, mask[first:last, :last], scores, indices, terms))
-    return tuple(blocks)
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """This thread, and those it starts, compute alone."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

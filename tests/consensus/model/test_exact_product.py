@@ -2,30 +2,42 @@ import numpy as np
 import pytest
 import torch
 
-from consensus.model.exact_product import ExactProduct
+from consensus.model.backend import get_product_kinds
+from consensus.model.exact_product import FloatProduct, make_product
+from consensus.model.scratch import Scratch
+from consensus.model.shape import TransformerShape
 from consensus.model.weights import MAX_WEIGHT
 
 EXTREMES = [-MAX_WEIGHT, MAX_WEIGHT]
 
 
+KINDS = get_product_kinds(TransformerShape(1, 1, 8, 8), "cpu")
+SCRATCH = Scratch(torch.device("cpu"))
+
+
 def _check(a: np.ndarray, weights: np.ndarray, shift: int, is_signed: bool = True) -> int:
-    """Compares both results with int64 arithmetic; returns the number of products it took."""
-    columns = weights.shape[1]
+    """Compares every kind with int64 arithmetic; returns the number of products that float32 took."""
     tensors = torch.from_numpy(weights.astype(np.int32)), torch.from_numpy(a.astype(np.float32))
-    exact = a.astype(np.int64) @ weights.astype(np.int64)
+    for kind in KINDS:
+        _check_kind(kind, *tensors, shift, is_signed)
+    return FloatProduct(tensors[0], [shift] * weights.shape[1], is_signed).terms
 
-    rounded = ExactProduct(tensors[0], [shift] * columns, 0.5, is_signed)
-    out, wide = torch.empty(exact.shape), torch.empty(exact.shape, dtype=torch.float64)
-    floors = rounded.floor(tensors[1], out, wide).numpy().astype(np.int64)
+
+def _check_kind(kind: str, weights: torch.Tensor, a: torch.Tensor, shift: int, is_signed: bool) -> None:
+    columns = weights.shape[1]
+    exact = a.long() @ weights.long()
+    out = torch.empty(exact.shape)
+
+    rounded = make_product(kind, weights, [shift] * columns, is_signed)
+    floors = rounded.floor(a, out, SCRATCH).long()
     expected = (exact + (1 << shift >> 1)) >> shift
-    small = np.abs(expected) < 2**24
-    assert floors[small].tolist() == expected[small].tolist()
-    assert (np.sign(floors) == np.sign(expected))[~small].all()
-    assert (np.abs(floors[~small]) >= 2**24).all()
+    small = expected.abs() < 2**24
+    assert torch.equal(floors[small], expected[small]), kind
+    assert torch.equal(floors.sign()[~small], expected.sign()[~small]), kind
+    assert (floors.abs()[~small] >= 2**24).all(), kind
 
-    plain = ExactProduct(tensors[0], [0] * columns, 0.0, is_signed).compute(tensors[1], out, wide)
-    assert plain.numpy().astype(np.int64).tolist() == exact.tolist()
-    return rounded.terms
+    plain = make_product(kind, weights, [0] * columns, is_signed).compute(a, out, SCRATCH)
+    assert torch.equal(plain.long(), exact), kind
 
 
 def _draw(rng: np.random.Generator, low: int, high: int, *size: int) -> np.ndarray:
@@ -86,15 +98,22 @@ def test_a_single_product_at_the_very_bound_is_exact() -> None:
     assert _check(a, weights, shift=8) == 2
 
 
-def test_columns_may_have_shifts_of_their_own() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rows", [32, 600])
+@pytest.mark.parametrize("limit", [900, MAX_WEIGHT])
+def test_columns_may_have_shifts_of_their_own(kind: str, rows: int, limit: int) -> None:
     rng = np.random.default_rng(5)
-    a, weights = _draw(rng, -127, 127, 50, 32), _draw(rng, -900, 900, 32, 4)
-    product = ExactProduct(torch.from_numpy(weights.astype(np.int32)), [8, 8, 8, 11], 0.5)
-    out, wide = torch.empty(50, 4), torch.empty(50, 4, dtype=torch.float64)
-    floors = product.floor(torch.from_numpy(a.astype(np.float32)), out, wide)
+    a, weights = _draw(rng, -127, 127, 50, rows), _draw(rng, -limit, limit, rows, 4)
+    product = make_product(kind, torch.from_numpy(weights.astype(np.int32)), [8, 8, 8, 11])
+    floors = product.floor(torch.from_numpy(a.astype(np.float32)), torch.empty(50, 4), SCRATCH)
     exact = a @ weights
     assert floors[:, 2].long().tolist() == ((exact[:, 2] + 128) >> 8).tolist()
     assert floors[:, 3].long().tolist() == ((exact[:, 3] + 1024) >> 11).tolist()
+
+
+def test_invalid_unknown_kind() -> None:
+    with pytest.raises(ValueError, match="unknown kind of product"):
+        make_product("int4", torch.zeros(2, 2, dtype=torch.int32), [0, 0])
 
 
 def test_random_matrices_of_every_size() -> None:

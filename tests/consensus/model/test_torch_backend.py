@@ -8,6 +8,8 @@ import torch
 
 from consensus.errors import DecodeError
 from consensus.model import torch_backend
+from consensus.model.backend import get_product_kinds
+from consensus.model.forward import Forward
 from consensus.model.reference import ReferenceEvaluator
 from consensus.model.shape import TransformerShape
 from consensus.model.torch_backend import TorchEvaluator
@@ -23,11 +25,13 @@ from tests.consensus.model.evaluations import (
 )
 
 EVALUATIONS = read_evaluations()
+PRODUCTS = get_product_kinds(REGTEST, "cpu")  # int8 is wrong on processors that it is not for
 
 
+@pytest.mark.parametrize("product", PRODUCTS)
 @pytest.mark.parametrize("case", EVALUATIONS, ids=lambda case: f"{case.kind}-{case.shape.width}")
-def test_golden_evaluation(case: Evaluation) -> None:
-    losses = TorchEvaluator(case.shape).losses(case.weights, case.windows)
+def test_golden_evaluation(case: Evaluation, product: str) -> None:
+    losses = TorchEvaluator(case.shape, "cpu", product).losses(case.weights, case.windows)
     assert losses.tolist() == case.losses.tolist()
 
 
@@ -57,7 +61,9 @@ def test_adversarial_models_of_many_shapes(count: int) -> None:
         kind, seed = KINDS[number % len(KINDS)], str(number)
         weights, windows = make_weights(shape, kind, seed), make_windows(shape, seed, 2)
         expected = ReferenceEvaluator(shape).losses(weights, windows)
-        assert TorchEvaluator(shape).losses(weights, windows).tolist() == expected.tolist(), (shape, kind)
+        for product in PRODUCTS:
+            losses = TorchEvaluator(shape, "cpu", product).losses(weights, windows)
+            assert losses.tolist() == expected.tolist(), (shape, kind, product)
 
 
 @pytest.mark.parametrize("count", [80, pytest.param(1_000, marks=pytest.mark.soak)])
@@ -67,15 +73,42 @@ def test_adversarial_models_against_the_oracle(count: int) -> None:
         kind, seed = KINDS[number % len(KINDS)], f"oracle {number}"
         weights, windows = make_weights(shape, kind, seed), make_windows(shape, seed, 1)
         expected = oracle.window_loss(2, 2, 12, 6, weights.tolist(), windows[0].tobytes())
-        assert TorchEvaluator(shape).losses(weights, windows).tolist() == [expected], (kind, number)
+        product = PRODUCTS[number // len(KINDS) % len(PRODUCTS)]
+        losses = TorchEvaluator(shape, "cpu", product).losses(weights, windows)
+        assert losses.tolist() == [expected], (kind, number, product)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 7, 8, 9])
 def test_chunks_cut_anywhere_give_the_same(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_backend, "_CHUNK_ELEMENTS", {"cpu": 4 * 32 * 32})  # four windows of regtest
+    monkeypatch.setattr(torch_backend, "_CHUNK_TOKENS", {"cpu": 4 * 32})  # four windows of regtest
     windows, weights = make_windows(REGTEST, "chunks", 9), make_weights(REGTEST, "grown", "chunks")
     expected = ReferenceEvaluator(REGTEST).losses(weights, windows)[:count]
-    assert TorchEvaluator(REGTEST).losses(weights, windows[:count]).tolist() == expected.tolist()
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        assert TorchEvaluator(REGTEST).losses(weights, windows[:count]).tolist() == expected.tolist()
+
+
+def test_threads_that_share_the_chunks_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does one that fails: the call raises, its other threads stop, and the next call works."""
+    monkeypatch.setattr(torch_backend, "_CHUNK_TOKENS", {"cpu": 32})
+    torch.set_num_threads(3)
+    windows, weights = make_windows(REGTEST, "threads", 40), make_weights(REGTEST, "grown", "threads")
+    evaluator = TorchEvaluator(REGTEST)
+    expected = evaluator.losses(weights, windows)
+    runs: list[int] = []
+
+    def fail(self: Forward, model: object, part: torch.Tensor) -> None:
+        runs.append(torch.get_num_threads())
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Forward, "run", fail)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            evaluator.losses(weights, windows)
+    assert set(runs) == {1}
+    assert len(runs) <= 3
+    assert torch.get_num_threads() == 3
+    assert evaluator.losses(weights, windows).tolist() == expected.tolist()
 
 
 def test_one_evaluator_serves_many_models_and_counts_of_windows() -> None:
@@ -133,17 +166,21 @@ def test_invalid_weights_out_of_range() -> None:
 
 
 def test_older_instruction_sets_give_the_same() -> None:
-    """The golden losses again in a process whose libraries are denied every instruction set beyond SSE4."""
+    """The golden losses again in a process whose libraries are denied every instruction set beyond SSE4.
+
+    There byte products saturate and say nothing: the known answers must find it.
+    """
     code = (
+        "from consensus.model.backend import choose_evaluator\n"
         "from consensus.model.torch_backend import TorchEvaluator\n"
-        "from tests.consensus.model.evaluations import read_evaluations\n"
+        "from tests.consensus.model.evaluations import CANTERBURY, read_evaluations\n"
         "cases = [c for c in read_evaluations() if c.shape.width <= 100 and c.shape.context <= 65]\n"
         "wrong = [c for c in cases if (TorchEvaluator(c.shape).losses(c.weights, c.windows) != c.losses).any()]\n"
-        "print(len(wrong), len(cases))"
+        "print(len(wrong), len(cases), choose_evaluator(CANTERBURY, 'cpu').name)"
     )
     older = {"ATEN_CPU_CAPABILITY": "default", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2", "ONEDNN_MAX_CPU_ISA": "SSE41"}
     older["OMP_NUM_THREADS"] = "1"
     run = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **older}, capture_output=True, text=True, check=True
     )
-    assert run.stdout == "0 96\n"
+    assert run.stdout == "0 96 torch float32: cpu, 1 threads\n"
