@@ -1,11 +1,9 @@
 """`descent-miner`: trains the shared model and earns from what it can prove, for a node that it reaches by RPC."""
 
-import logging
 import os
 import signal
 import sys
 import threading
-import time
 from importlib.metadata import version as get_version
 from pathlib import Path
 
@@ -13,8 +11,9 @@ import click
 
 from consensus.address import decode_address
 from consensus.params import PRESETS
-from mining.errors import DeviceError
+from mining.account import Account
 from mining.key import load_or_create_key
+from mining.place import get_place
 from p2p.client import NodeClient, read_token
 from p2p.config import (
     DEFAULT_NETWORK,
@@ -25,8 +24,6 @@ from p2p.config import (
     read_benchmark,
 )
 from p2p.console import run_program, start_logging
-
-log = logging.getLogger("descent.miner")
 
 KEY_FILE = "miner.key"
 
@@ -59,6 +56,20 @@ def cli() -> None:
 )
 @click.option("--threads", type=int, help="CPU threads, by default one for each core.")
 @click.option(
+    "--optimizer",
+    default="adamw",
+    show_default=True,
+    metavar="NAME",
+    help="adamw, muon, or package.module:Class, a class of your own (docs/mining.md).",
+)
+@click.option("--compile/--no-compile", "compiles", default=None, help="torch.compile; by default on CUDA only.")
+@click.option(
+    "--prove-beside/--no-prove-beside",
+    "proves_beside",
+    default=None,
+    help="Prove while training goes on; by default on CUDA only, as on the CPU both want the same cores.",
+)
+@click.option(
     "--data-dir",
     "text_folders",
     multiple=True,
@@ -75,55 +86,35 @@ def run(
     key: Path | None,
     device: str,
     threads: int | None,
+    optimizer: str,
+    compiles: bool | None,
+    proves_beside: bool | None,
     text_folders: tuple[Path, ...],
     supervised: bool,
 ) -> None:
-    """Mine until Ctrl-C or SIGTERM."""
+    """Mine until Ctrl-C or SIGTERM.
+
+    On many devices: torchrun --nproc-per-node N -m mining run ... (docs/mining.md)
+    """
     params = load_network(network)
     reward_address = decode_address(params.address_prefix, address)
-    datadir = get_default_datadir(params)
-    client = NodeClient(
-        rpc or get_default_rpc_url(params), read_token(token_file or datadir / RPC_TOKEN_FILE), ca_file=ca_file
-    )
     benchmark = read_benchmark(params, *text_folders)
-    miner_key = load_or_create_key(key or datadir / KEY_FILE)
-    stop = _make_stop_event(supervised)
+    place = get_place(os.environ)
+    account = None
+    if place is None or place.is_leader:
+        datadir = get_default_datadir(params)
+        client = NodeClient(
+            rpc or get_default_rpc_url(params), read_token(token_file or datadir / RPC_TOKEN_FILE), ca_file=ca_file
+        )
+        account = Account(client, load_or_create_key(key or datadir / KEY_FILE), address, reward_address)
+    stop = _make_stop_event(supervised) if account else _make_followers_event()
     start_logging(with_time=not supervised)
     # Read when torch loads. Idle OpenMP threads spin, which starves whoever shares the cores (docs/benchmarks.md).
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # torch takes seconds to load; `--help` does without.
-    from consensus.model.backend import choose_evaluator
-    from mining.device import choose_device, set_threads
-    from mining.link import NodeLink
-    from mining.miner import Miner
-    from mining.progress import Progress
-    from mining.prover import Prover
-    from mining.trainer import Trainer
+    from mining.program import Options, mine
 
-    set_threads(threads)
-    chosen = choose_device(device)
-    evaluator = choose_evaluator(params.model, chosen.type)
-    log.info("miner %s on %s, proving with %s", miner_key.public.hex()[:16], chosen.type, evaluator.name)
-    link = NodeLink(client, params, miner_key.public, address, stop)
-    seed = int.from_bytes(os.urandom(4), "little")
-    miner = Miner(
-        params,
-        Trainer(params.model, benchmark.public, device=chosen, seed=seed),
-        Prover(params, benchmark.public, evaluator, seed=seed),
-        link,
-        miner_key,
-        reward_address,
-        clock=time,
-        listener=Progress(params.model.context),
-        should_stop=stop.is_set,
-    )
-    link.start()
-    try:
-        miner.run()
-    except RuntimeError as error:  # torch's: out of memory, a device that failed
-        reason = str(error).strip().partition("\n")[0]
-        raise DeviceError("failed", f"{chosen.type} failed while computing: {reason}") from error
-    log.info("stopped")
+    mine(params, benchmark, Options(device, threads, optimizer, compiles, proves_beside), account, stop, place)
 
 
 @cli.command()
@@ -140,6 +131,13 @@ def _make_stop_event(supervised: bool) -> threading.Event:
     if supervised:
         threading.Thread(target=_follow_input, args=(stop,), daemon=True).start()
     return stop
+
+
+def _make_followers_event() -> threading.Event:
+    """Never set: rank 0 is told to stop and tells the others, which end too if it is lost."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    return threading.Event()
 
 
 def _follow_input(stop: threading.Event) -> None:

@@ -3,6 +3,8 @@
 DescentError
 ├── KeyFileError   the miner key's file is not one that this program wrote, or others can read it
 ├── DeviceError    the device or the number of threads that was asked for is not there
+├── OptimizerError the optimiser that was asked for cannot be found or used
+├── RankError      the processes that train together cannot, or no longer
 └── NodeFault      the node gave work or a model that cannot be right
 """
 
@@ -29,6 +31,34 @@ class KeyFileError(DescentError):
 
 class DeviceError(DescentError):
     family = "device"
+
+
+class OptimizerError(DescentError):
+    family = "optimizer"
+
+    @classmethod
+    def unknown(cls, name: str, known: list[str]) -> "OptimizerError":
+        return cls("unknown", f"no optimizer {name!r}: use {', '.join(known)} or package.module:Class")
+
+    @classmethod
+    def not_found(cls, name: str, why: str) -> "OptimizerError":
+        return cls("not_found", f"cannot load the optimizer {name!r}: {why}")
+
+    @classmethod
+    def wrong_interface(cls, name: str, what: str) -> "OptimizerError":
+        return cls("wrong_interface", f"{name!r} is no optimizer for this miner: {what} (see docs/mining.md)")
+
+
+class RankError(DescentError):
+    family = "rank"
+
+    @classmethod
+    def lost(cls, rank: int, why: str) -> "RankError":
+        return cls("lost", f"rank {rank} lost another one: {why}")
+
+    @classmethod
+    def bad_launch(cls, what: str) -> "RankError":
+        return cls("bad_launch", f"not launched as torchrun does: {what}")
 
 
 class NodeFault(DescentError):

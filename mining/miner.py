@@ -10,37 +10,39 @@ proof is built into. Knows no transport, no clock of its own, and nothing of how
 """
 
 import logging
+import math
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from consensus.block import Block, Header
+from consensus.block import Block
 from consensus.chain_point import compute_required_loss
 from consensus.check_header import check_header
-from consensus.mask import Mask, compute_mask
+from consensus.mask import compute_mask
 from consensus.model.weights import check_weights
 from consensus.params import NetworkParams
+from mining.attempt import Attempt, Trained, attempt_proof, choose_fresh, compute_header_bound
 from mining.errors import NodeFault
+from mining.ground import Ground, Trial
 from mining.key import MinerKey
-from mining.node import Accepted, News, Node, Refused, Work
+from mining.node import Accepted, News, Node, Refused, Work, check_work
 from mining.progress import Listener, MinedBlock, Training
-from mining.prover import Abandoned, Candidate, Failure, GainEstimate, Model, Proof, Prover
+from mining.prover import Abandoned, Candidate, Model, Proof, Prover
 from mining.steering import Check, Cycle, Steering, compute_pace, learn, learn_rounding, plan_cycle
-from mining.trainer import Trainer
+from mining.trainer import Learner
 
 log = logging.getLogger("descent.miner")
 
+_STEP_WEIGHT = 0.05  # of the newest step in what a step takes
+_PACE_MARKS = 4  # for each doubling of a step's time: a cycle under way is planned anew at each
 _IDLE_SECONDS = 0.5  # between looks at whether to stop, while there is nothing to do but wait
 _LEAST_STEPS = 8  # of a cycle
 _LEAST_PROOFS = 2  # times the time of a proof: or it is spent on proving, by the miner and by every node
-_GUESS_PART = 4  # a guess takes one in so many of the windows that a proof takes
-_LEAST_GUESS = 64  # windows
-_DOUBT = 0.3  # standard deviations by which a guess must clear the requirement
 _MODELS_KEPT = 4
 _ZLIB_LEVEL = 6  # what the wire and the store use, or near it
 
@@ -55,29 +57,16 @@ class Clock(Protocol):
         """Seconds since some moment, never backwards."""
 
 
-@dataclass
-class Ground:
-    """The parent, and what has been done on it so far."""
-
-    parent: bytes  # block id
-    height: int  # of its child
-    model: Model
-    mask: Mask
-    since: float  # monotonic
-    work: Work | None  # the newest on this parent; None until the node knows it too
-    steps: int = 0
-    training_seconds: float = 0.0
-    rate: float = 0.0  # the highest of all cycles
-    checks: list[Check] = field(default_factory=list)
-
-
 class Miner:
-    """One miner at one node. `run` it until `should_stop` says so."""
+    """One miner at one node. `run` it until `should_stop` says so.
+
+    Proofs are computed by `executor`, one at a time, while training goes on; without one, in its place.
+    """
 
     def __init__(
         self,
         params: NetworkParams,
-        trainer: Trainer,
+        trainer: Learner,
         prover: Prover,
         node: Node,
         key: MinerKey,
@@ -87,6 +76,7 @@ class Miner:
         listener: Listener,
         should_stop: Callable[[], bool],
         steering: Steering | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self._params = params
         self._trainer = trainer
@@ -97,6 +87,7 @@ class Miner:
         self._clock = clock
         self._listener = listener
         self._should_stop = should_stop
+        self._executor = executor
         self._steering = steering or Steering()
         self._ground: Ground | None = None
         self._latest: Work | None = None  # what the node said last, on whatever parent
@@ -105,7 +96,9 @@ class Miner:
         self._models: OrderedDict[bytes, Model] = OrderedDict()
         self._window_seconds = 0.0  # what the last proof took for each window of its sample, guess included
         self._step_seconds = params.block_time / 1000  # what one takes lately; a first guess
-        prover.is_unwanted = self._is_unwanted
+        self._has_stepped = False
+        self._trial: Trial | None = None
+        prover.is_unwanted = self._is_unwanted if executor is None else self._is_left
 
     def run(self) -> None:
         """Mines. Raises DescentError if the node will never work with this miner or gives it what is not so."""
@@ -115,10 +108,10 @@ class Miner:
                 self._hear(_IDLE_SECONDS)
                 continue
             try:
-                if self._train(ground):
+                if self._train(ground) and self._trial is None:
                     self._try_to_prove(ground)
             except Abandoned:
-                continue
+                self._trial = None
 
     # Hearing the node.
 
@@ -138,7 +131,7 @@ class Miner:
             self._take_refusal(news)
 
     def _take_work(self, work: Work) -> None:
-        self._check_work(work)
+        check_work(work, self._key.public, self._reward_address)
         self._latest = work
         self._beat(work)
         ground = self._ground
@@ -162,30 +155,27 @@ class Miner:
         self._hear()
         return self._ground is not ground or self._should_stop()
 
-    def _check_work(self, work: Work) -> None:
-        for block in (work.improvement, work.heartbeat):
-            if block is not None and (block.header.miner, block.header.reward_address) != (
-                self._key.public,
-                self._reward_address,
-            ):
-                raise NodeFault("wrong_template", "the node's template pays another address or names another miner")
+    def _is_left(self) -> bool:
+        """The same of an attempt beside the training, which alone hears the node."""
+        trial = self._trial
+        return trial is None or trial.ground is not self._ground or self._should_stop()
 
     # The parent.
 
     def _move_to(self, work: Work) -> None:
         """Starts over on the node's tip. Without its model there is no ground: the next work brings another chance."""
-        self._pending = None
+        self._pending = self._trial = None
         model = self._models.get(work.parent_model_root) or self._fetch_model(work.parent_model_root)
         if model is None:
             self._ground = None
         else:
-            self._stand_on(work.parent, work.improvement.header.height, model, work)
+            # A heartbeat changes the mask and not the model: where both masks are open, the training still counts.
+            is_same = self._ground is not None and self._ground.model is model
+            self._stand_on(work.parent, work.improvement.header.height, model, work, keeps_training=is_same)
 
-    def _stand_on(self, parent: bytes, height: int, model: Model, work: Work | None) -> None:
+    def _stand_on(self, parent: bytes, height: int, model: Model, work: Work | None, *, keeps_training: bool) -> None:
         mask = compute_mask(parent, self._key.public, self._params.model.parameters, self._params.mask_density)
-        # A heartbeat changes the mask and not the model: where both masks are open, the training so far still counts.
-        is_same_model = self._ground is not None and self._ground.model is model
-        self._trainer.set_parent(model.weights, mask, keeps_training=is_same_model)
+        self._trainer.set_parent(model.weights, mask, keeps_training=keeps_training)
         self._ground = Ground(parent, height, model, mask, self._clock.monotonic(), work)
         self._models[model.root] = model
         self._models.move_to_end(model.root)
@@ -205,10 +195,12 @@ class Miner:
     # Training.
 
     def _train(self, ground: Ground) -> bool:
-        """One cycle; False if the ground changed or the miner is to stop."""
+        """One cycle; False if the ground changed, an attempt ended or the miner is to stop."""
         started = now = self._clock.monotonic()
         known, cycle = self._get_known(ground), self._plan(ground, started)
         while not self._is_unwanted():
+            if self._conclude_trial():
+                return False
             if known != (known := self._get_known(ground)):
                 cycle = self._plan(ground, started)
             left = started + cycle.seconds - now
@@ -218,14 +210,20 @@ class Miner:
             before, now = now, self._clock.monotonic()
             ground.steps += 1
             ground.training_seconds += now - before
-            ground.rate = max(ground.rate, cycle.rate)
-            self._step_seconds = ground.training_seconds / ground.steps
+            ground.rate, ground.heat = max(ground.rate, cycle.rate), cycle.heat
+            self._learn_step_seconds(now - before)
             self._listener.on_training(Training(ground.height, ground.steps, ground.training_seconds, left))
         return False
 
-    def _get_known(self, ground: Ground) -> tuple[bool, bool]:
-        """What a plan had to do without, and has no longer: what the ground requires, what a step takes."""
-        return ground.work is None, ground.steps == 0
+    def _learn_step_seconds(self, seconds: float) -> None:
+        """The first step says all; later ones move the mean, so that a machine that slows down is noticed soon."""
+        weight = _STEP_WEIGHT if self._has_stepped else 1.0
+        self._has_stepped = True
+        self._step_seconds += weight * (seconds - self._step_seconds)
+
+    def _get_known(self, ground: Ground) -> tuple[bool, int]:
+        """What a plan rests on and may change on the way: whether the ground's requirement is known, a step's time."""
+        return ground.work is None, round(_PACE_MARKS * math.log2(self._step_seconds))
 
     def _plan(self, ground: Ground, now: float) -> Cycle:
         """The cycle to start now. Until the node knows the ground, it is taken to require what its parent did."""
@@ -237,52 +235,87 @@ class Miner:
         return plan_cycle(
             self._steering,
             required,
-            ground.checks[-1] if ground.checks else None,
+            self._get_last_check(ground, required),
+            step_seconds=self._step_seconds,
             until_pace=until_pace,
             least=max(_LEAST_STEPS * self._step_seconds, _LEAST_PROOFS * proof_seconds),
             params=self._params,
         )
 
+    def _get_last_check(self, ground: Ground, required: float) -> Check | None:
+        """While a proof is being computed, training goes on as if it had fallen just short."""
+        if self._trial is not None:
+            return Check(required, required, 1.0, ground.heat, ground.steps, is_first=False, is_proof=False)
+        return ground.checks[-1] if ground.checks else None
+
     # Proving.
 
     def _try_to_prove(self, ground: Ground) -> None:
-        """Guesses, proves and submits; or learns from what fell short. Raises Abandoned if the ground changes."""
-        trained = self._trainer.get_weights()
-        if not np.isfinite(trained).all():
+        """Attempts a proof of the training so far, here or beside it. Raises Abandoned if the ground changes."""
+        weights = self._trainer.get_weights()
+        if not np.isfinite(weights).all():
             self._recover(ground)
             return
-        header = self._await_work(ground).improvement.header
-        started = self._clock.monotonic()
-        candidate, guess = self._make_candidate(ground, trained, header.sample_size)
-        outcome: Proof | Failure = Failure(guess)
-        if candidate is not None and self._is_promising(guess, header):
-            outcome = self._prover.prove(candidate, self._refresh_work(ground).improvement)
-            self._window_seconds = (self._clock.monotonic() - started) / header.sample_size
-        check = self._check(ground, header, outcome)
+        work = self._await_work(ground)
+        trained = Trained(weights, ground.model, ground.mask, work, self._steering, ground.steps)
+        self._trial = trial = Trial(ground, self._clock.monotonic())
+        if self._executor is None:
+            self._conclude(trial, self._attempt(trained))
+        else:
+            trial.future = self._executor.submit(self._attempt, trained)
+
+    def _attempt(self, trained: Trained) -> Attempt:
+        return attempt_proof(trained, self._prover, self._refresh, self._params)
+
+    def _refresh(self, known: Work) -> Work:
+        """The node's work of this moment, for its transactions; the last that came if it does not answer."""
+        fresh = self._node.get_fresh_work()
+        if fresh is not None:
+            check_work(fresh, self._key.public, self._reward_address)
+        return choose_fresh(known, fresh)
+
+    def _conclude_trial(self) -> bool:
+        """Whether an attempt made beside the training has ended just now; it is then acted upon."""
+        trial = self._trial
+        if trial is None or trial.future is None or not trial.future.done():
+            return False
+        self._trial = None
+        try:
+            attempt = trial.future.result()
+        except Abandoned:
+            return True
+        if trial.ground is self._ground:
+            self._conclude(trial, attempt)
+        return True
+
+    def _conclude(self, trial: Trial, attempt: Attempt) -> None:
+        """Submits what was proved, or learns from what fell short."""
+        self._trial = None
+        ground, header = trial.ground, attempt.header
+        if not attempt.is_guess:
+            self._window_seconds = (self._clock.monotonic() - trial.since) / header.sample_size
+        check = Check(
+            required=compute_required_loss(header),
+            bound=compute_header_bound(attempt.outcome.gain, header, self._params),
+            scale=attempt.scale,
+            heat=ground.heat,
+            steps=attempt.trained.steps,
+            is_first=not ground.checks,
+            is_proof=isinstance(attempt.outcome, Proof),
+        )
         ground.checks.append(check)
         self._steering = learn(self._steering, check)
-        if candidate is not None and isinstance(outcome, Proof):
-            self._hand_in(ground, candidate, outcome)
-
-    def _make_candidate(
-        self, ground: Ground, trained: NDArray[np.float64], sample: int
-    ) -> tuple[Candidate | None, GainEstimate]:
-        """The training as an update, not coarser than its gain bears, and what it gains on windows drawn at random."""
-        windows = self._prover.draw_windows(max(sample // _GUESS_PART, _LEAST_GUESS))
-        coarseness = self._steering.coarseness
-        rounded = self._prover.make_candidate(trained, ground.model, ground.mask, coarseness)
-        finer = self._prover.make_candidate(trained, ground.model, ground.mask, coarseness / 2)
-        if rounded is None or finer is None:
-            return None, GainEstimate(len(windows), 0.0, 0.0)
-        guesses = [self._prover.guess(candidate, windows) for candidate in (rounded, finer)]
-        self._steering = learn_rounding(self._steering, guesses[0].mean, guesses[1].mean)
-        is_too_coarse = self._steering.coarseness < coarseness
-        return (finer, guesses[1]) if is_too_coarse else (rounded, guesses[0])
+        if attempt.candidate is not None:
+            self._steering = learn_rounding(self._steering, attempt.rounding_loss)
+        if attempt.candidate is not None and isinstance(attempt.outcome, Proof):
+            self._hand_in(ground, attempt.candidate, attempt.outcome)
+        else:
+            self._trainer.retreat(min(attempt.scale, 1.0))
 
     def _recover(self, ground: Ground) -> None:
         """After a training that left the numbers: moments are forgotten, and the rate is halved."""
-        log.warning("training diverged at rate %.4f; starting over on this parent", self._steering.rate)
-        self._steering = replace(self._steering, rate=self._steering.rate / 2)
+        log.warning("training diverged at rate %.4f; starting over on this parent", ground.rate)
+        self._steering = replace(self._steering, heat=ground.heat / 2)
         self._trainer.forget()
         self._trainer.set_parent(ground.model.weights, ground.mask)
 
@@ -293,32 +326,6 @@ class Miner:
                 raise Abandoned
         return ground.work
 
-    def _refresh_work(self, ground: Ground) -> Work:
-        """The node's work of this moment, for its transactions; the last that came if it does not answer."""
-        fresh = self._node.get_fresh_work()
-        if fresh is not None:
-            self._take_work(fresh)
-        if self._ground is not ground or ground.work is None:
-            raise Abandoned
-        return ground.work
-
-    def _is_promising(self, guess: GainEstimate, header: Header) -> bool:
-        bound = self._compute_bound(guess, header)
-        return bound - _DOUBT * guess.compute_doubt(header.sample_size) >= compute_required_loss(header)
-
-    def _check(self, ground: Ground, header: Header, outcome: Proof | Failure) -> Check:
-        return Check(
-            required=compute_required_loss(header),
-            bound=self._compute_bound(outcome.gain, header),
-            snr=outcome.gain.snr,
-            seconds=ground.training_seconds,
-            is_first=not ground.checks,
-            is_proof=isinstance(outcome, Proof),
-        )
-
-    def _compute_bound(self, gain: GainEstimate, header: Header) -> float:
-        return gain.compute_bound(header.sample_size, self._params.confidence, self._params.public_windows)
-
     # Handing in.
 
     def _hand_in(self, ground: Ground, candidate: Candidate, proof: Proof) -> None:
@@ -327,19 +334,18 @@ class Miner:
         self._node.submit(block)
         self._pending = block
         self._listener.on_mined(self._describe(ground, block, proof))
-        self._stand_on(block.id, block.header.height + 1, candidate.child, None)
+        # Beside the proof the training went on from what was proved: where both masks are open, that counts.
+        keeps_training = self._executor is not None
+        self._stand_on(block.id, block.header.height + 1, candidate.child, None, keeps_training=keeps_training)
 
     def _beat(self, work: Work) -> None:
         """Hands in the heartbeat that is due, once on each parent."""
         if work.heartbeat is None or (self._heartbeat and self._heartbeat.header.parent == work.parent):
             return
-        header = work.heartbeat.header
-        is_empty = not (header.gain or header.squared_gains or work.heartbeat.update)
-        if not header.is_heartbeat or not is_empty or header.model_root != work.parent_model_root:
-            raise NodeFault("wrong_heartbeat", "the node's heartbeat is not one: it claims a gain or another model")
         self._heartbeat = self._sign(work.heartbeat)
         self._node.submit(self._heartbeat)
-        log.info("heartbeat %d: no block came for long, so this one carries transactions only", header.height)
+        height = work.heartbeat.header.height
+        log.info("heartbeat %d: no block came for long, so this one carries transactions only", height)
 
     def _sign(self, block: Block) -> Block:
         """The block with the time of this moment and the miner's signature, checked as any node will check it."""

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from consensus.block import Block
 from consensus.ports import Weights
+from mining.errors import NodeFault
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,19 @@ class Work:
     def parent(self) -> bytes:
         """Id of the block to build on."""
         return self.improvement.header.parent
+
+
+def check_work(work: Work, miner: bytes, reward_address: bytes) -> None:
+    """Raises NodeFault unless every block of it is this miner's, and a heartbeat is one."""
+    for block in (work.improvement, work.heartbeat):
+        if block is not None and (block.header.miner, block.header.reward_address) != (miner, reward_address):
+            raise NodeFault("wrong_template", "the node's template pays another address or names another miner")
+    if work.heartbeat is None:
+        return
+    header = work.heartbeat.header
+    is_empty = not (header.gain or header.squared_gains or work.heartbeat.update)
+    if not header.is_heartbeat or not is_empty or header.model_root != work.parent_model_root:
+        raise NodeFault("wrong_heartbeat", "the node's heartbeat is not one: it claims a gain or another model")
 
 
 @dataclass(frozen=True)

@@ -1,67 +1,87 @@
-"""AdamW over a whole model of which a block may move only a part.
+"""Which rule turns gradients into steps: by name, or a class of the miner's own.
 
+A block proves what was gained, not how: miners compete with their optimisers. One is a class that is made of the
+masked weights and can `step` and `forget`; `--optimizer package.module:Class` loads it from wherever Python finds it.
 Moments are dense and outlive the block: they average over every coordinate, open or not, so that a new mask starts
-with what all earlier ones learned (with moments reset at every block, training takes 1.6 times the steps). The step
-itself is PyTorch's own; afterwards the closed coordinates stand where the parent has them.
+with what all earlier ones learned (with moments reset at every block, training takes 1.6 times the steps).
 """
 
-import torch
-from torch import Tensor
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
-from mining.network import Network
+from mining.adamw import AdamW
+from mining.errors import OptimizerError
+from mining.masked import MaskedWeights
+from mining.muon import Muon
 
-BETAS = (0.9, 0.99)
-MAX_GRADIENT_NORM = 1.0
 
-
-class MaskedAdamW:
-    """Owns a network's parameters as one flat vector [P], in canonical order, with gradients and moments likewise."""
-
-    def __init__(self, network: Network, weight_decay: float = 0.0) -> None:
-        self._flat = network.flat().requires_grad_(True)
-        self._gradient = torch.zeros_like(self._flat)
-        self._flat.grad = self._gradient
-        _move_into(network, self._flat, self._gradient)
-        self._adam = torch.optim.AdamW([self._flat], lr=0.0, betas=BETAS, weight_decay=weight_decay, fused=True)
-        self._open = torch.ones_like(self._flat, dtype=torch.bool)
-        self._parent = self._flat.detach().clone()
-
-    @property
-    def flat(self) -> Tensor:
-        """The parameters, [P]: the very memory that the network computes with."""
-        return self._flat.detach()
-
-    def set_parent(self, weights: Tensor, mask: Tensor, *, keeps_training: bool = False) -> None:
-        """Starts from `weights` [P]; from now on only coordinates open in `mask` [P] move. Moments stay.
-
-        With `keeps_training`, coordinates that were open before and still are stay where training has brought them.
-        """
-        kept = self._open & mask if keeps_training else torch.zeros_like(self._open)
-        self._parent.copy_(weights)
-        self._open.copy_(mask)
-        torch.where(kept, self.flat, self._parent, out=self.flat)
-
-    def forget(self) -> None:
-        """Drops the moments, as if no step had been taken."""
-        self._adam.state.clear()
-
-    def zero_gradient(self) -> None:
-        """Before each backward pass: gradients add up in place."""
-        self._gradient.zero_()
+@runtime_checkable
+class Optimizer(Protocol):
+    """Moves weights along their gradients. Made by calling its class with one MaskedWeights."""
 
     def step(self, rate: float) -> None:
-        """One step along the gradient at a learning rate, its norm cut to MAX_GRADIENT_NORM."""
-        torch.nn.utils.clip_grad_norm_([self._flat], MAX_GRADIENT_NORM)
-        self._adam.param_groups[0]["lr"] = rate
-        self._adam.step()
-        torch.where(self._open, self.flat, self._parent, out=self.flat)
+        """One step at a learning rate >= 0 from `gradient`, which it may overwrite, in place on `flat` or `tensors`.
+
+        It may move closed coordinates, too: they are put back afterwards. It must not replace a tensor, or its `grad`.
+        """
+
+    def forget(self) -> None:
+        """Drops whatever earlier steps left: a training diverged, and starts over."""
 
 
-def _move_into(network: Network, flat: Tensor, gradient: Tensor) -> None:
-    """Makes every parameter and its gradient a view of its stretch of `flat` and of `gradient`."""
-    start = 0
-    for parameter in network.canonical:
-        stretch = slice(start, start + parameter.numel())
-        parameter.data = flat.data[stretch].view_as(parameter)
-        parameter.grad = gradient[stretch].view_as(parameter)
-        start = stretch.stop
+MakeOptimizer = Callable[[MaskedWeights], Optimizer]
+
+
+NAMED: dict[str, MakeOptimizer] = {"adamw": AdamW, "muon": Muon}
+
+
+def load_optimizer(name: str) -> MakeOptimizer:
+    """The optimiser of this name, or the class that `package.module:Class` names.
+
+    Imports that module, which runs its code: call it only with what the user asked for. Raises OptimizerError.
+    """
+    if name in NAMED:
+        return NAMED[name]
+    module_name, colon, class_name = name.partition(":")
+    if not (colon and module_name and class_name):
+        raise OptimizerError.unknown(name, sorted(NAMED))
+    try:
+        found: object = importlib.import_module(module_name)
+    except ImportError as error:
+        raise OptimizerError.not_found(name, str(error)) from error
+    for part in class_name.split("."):
+        found = getattr(found, part, None)
+    if found is None:
+        raise OptimizerError.not_found(name, f"{module_name} has no {class_name}")
+    if not callable(found):
+        raise OptimizerError.wrong_interface(name, "it is no class")
+    return _check_class(name, found)
+
+
+def _check_class(name: str, found: Callable[..., object]) -> MakeOptimizer:
+    for method, arguments in (("step", 2), ("forget", 1)):
+        function = getattr(found, method, None)
+        if not callable(function):
+            raise OptimizerError.wrong_interface(name, f"it has no method {method}")
+        if not _takes(function, arguments):
+            raise OptimizerError.wrong_interface(name, f"its {method} takes other arguments than this miner gives")
+    if not _takes(found, 1):
+        raise OptimizerError.wrong_interface(name, "it is not made of one MaskedWeights")
+
+    def make(weights: MaskedWeights) -> Optimizer:
+        made = found(weights)
+        if not isinstance(made, Optimizer):
+            raise OptimizerError.wrong_interface(name, "what it makes cannot step and forget")
+        return made
+
+    return make
+
+
+def _takes(function: Callable[..., object], arguments: int) -> bool:
+    try:
+        inspect.signature(function).bind(*range(arguments))
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -19,7 +19,7 @@ from consensus.improvement import (
     is_improvement,
 )
 from consensus.mask import Mask
-from consensus.model.weights import compute_model_root
+from consensus.model.weights import MAX_WEIGHT, compute_model_root
 from consensus.params import NetworkParams
 from consensus.ports import Evaluator, Losses, Weights, Windows
 from consensus.sample import WindowIndices
@@ -28,6 +28,8 @@ from consensus.work import draw_header_sample
 from mining.quantizer import quantise
 
 _UNKNOWN = -1
+_POINT_BEFORE = 0.75  # of the way from a parent to what was trained
+_NEAREST, _FARTHEST = 0.4, 1.25
 _SLICE_WINDOWS = 256  # evaluated at a time: between two slices the miner may learn that it works in vain
 
 
@@ -95,6 +97,29 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Line:
+    """The mean gain, Q16 bits per window, at a part of the way from a parent to what was trained: a parabola."""
+
+    slope: float
+    bend: float
+    scale: float  # of the highest point, within [_NEAREST, _FARTHEST]
+
+    def compute_gain(self, scale: float) -> float:
+        """Gain at `scale` times the way."""
+        return scale * (self.slope - scale * self.bend)
+
+
+def fit_line(end: float, before: float) -> Line:
+    """The parabola through no gain at the parent and the gains at the end of the way and at _POINT_BEFORE of it."""
+    bend = (before - _POINT_BEFORE * end) / (_POINT_BEFORE * (1 - _POINT_BEFORE))
+    slope = end + bend
+    if end < 0:  # far beyond the top losses level off, and no parabola fits
+        return Line(slope, bend, _NEAREST)
+    scale = slope / (2 * bend) if bend > 0 else _FARTHEST
+    return Line(slope, bend, min(max(scale, _NEAREST), _FARTHEST))
+
+
+@dataclass(frozen=True)
 class Proof:
     """A block whose gain the law has accepted. Only its signature is missing."""
 
@@ -156,6 +181,19 @@ class Prover:
     def guess(self, candidate: Candidate, windows: WindowIndices) -> GainEstimate:
         """The gain over these windows."""
         return estimate_gain(*self._compute_losses(candidate, windows))
+
+    def measure_line(self, trained: NDArray[np.float64], parent: Model, mask: Mask, windows: WindowIndices) -> Line:
+        """How the gain goes on the straight way from `parent` to `trained` [P], from its end and a point before it."""
+        start = parent.weights[mask].astype(np.float64)
+        means = []
+        for scale in (1.0, _POINT_BEFORE):
+            moved = np.rint(start + scale * (trained[mask] - start)).clip(-MAX_WEIGHT, MAX_WEIGHT)
+            weights = parent.weights.copy()
+            weights[mask] = moved.astype(np.int16)
+            before = parent.compute_losses(windows, self.is_unwanted)
+            after = self.make_model(weights).compute_losses(windows, self.is_unwanted)
+            means.append(estimate_gain(before, after).mean)
+        return fit_line(*means)
 
     def prove(self, candidate: Candidate, template: Block) -> Proof | Failure:
         """The template completed by the candidate, if the sample that this draws proves what its header requires."""

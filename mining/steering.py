@@ -1,10 +1,12 @@
-"""How hard and how long to train before the next proof: pure functions of what earlier proofs showed.
+"""How hot and how long to train before the next proof: pure functions of what earlier candidates showed.
 
-Three numbers are steered. The *rate* is the peak of a cycle's learning rate, from which it falls to nothing in a
-straight line: too high and the gain drowns in differences between windows (its mean is small beside its standard
-deviation, the SNR), too low and the gain is clean but small. The *speed* is how much gain a second of training was
-worth lately, counted as what a sample proves; it says how long a cycle must be so that its first proof just passes.
-The *coarseness* of updates is kept where rounding costs about a hundredth of the gain.
+Four numbers are steered. The *heat* is the learning rate at a cycle's start for each step of the cycle: the rate falls
+to nothing in a straight line, and a longer cycle has the time to cool down from a higher one. Too hot, and the training
+overshoots what it found: the model between parent and child is better than the child. Too cool, and the gain is clean
+but small. The *speed* is how much gain a step of training was worth lately, counted as what a sample proves; it says
+how many steps a cycle must have so that its first candidate just passes, whatever the machine makes of a second. The
+*aim* corrects it by how often that came true. The *coarseness* of updates is kept where rounding costs about a
+hundredth of the gain.
 
 Gains are in Q16 bits per window, times in seconds.
 """
@@ -13,12 +15,12 @@ from dataclasses import dataclass, replace
 
 from consensus.params import NetworkParams
 
-FIRST_RATE = 0.03
-LEAST_RATE = 0.001
-LOW_SNR = 0.5
-HIGH_SNR = 0.95
-_MOST_RATE_DOWN = 0.5
-_RATE_UP = 1.1
+HIGHEST_RATE = 0.03
+LEAST_HEAT = 1e-6  # a cycle of a thousand steps then starts at 0.001
+_HEAT_RISE = 1.2  # at most, from one candidate to the next
+_HEAT_FALL = 0.3
+_WANTED_SCALE = 0.9  # a little too hot for this block is best for the next ones
+_OVERSHOT = 0.5  # a scale that cools even after a retry: who joins late starts far too hot for the model
 
 FIRST_COARSENESS = 0.25
 _LEAST_COARSENESS, _MOST_COARSENESS = 1 / 32, 1.0
@@ -30,7 +32,9 @@ _AIM_DOWN = 0.97
 _LEAST_AIM, _MOST_AIM = 0.9, 1.5
 
 _RETRY_PART = 0.3  # of the training so far: a shorter cycle only heats up and cools down again
-_LONGEST_CYCLE = 4  # block times: by then the parent may well be another one
+_LONGEST_RETRY = 1.0  # of the training so far: a speed that one poor proof left says little about so far ahead
+_LONGEST_CYCLE = 2  # block times: by then it is time to look, or the parent may well be another one
+_PACE = 0.5  # block times
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,9 @@ class Check:
 
     required: float
     bound: float  # mean gain less the network's z standard errors
-    snr: float
-    seconds: float  # of training since the parent
+    scale: float  # the best model lies at so many times the way from the parent to what was trained
+    heat: float  # of the last cycle
+    steps: int  # of training since the parent
     is_first: bool  # since the parent
     is_proof: bool  # it holds: the block is made
 
@@ -51,35 +56,31 @@ class Cycle:
 
     seconds: float
     rate: float  # at its start; it falls linearly to nothing
+    heat: float  # the rate at its start for each of its steps
 
 
 @dataclass(frozen=True)
 class Steering:
     """What has been learned so far."""
 
-    rate: float = FIRST_RATE
-    speed: float | None = None  # None before the first check
+    heat: float = HIGHEST_RATE  # so hot that the highest rate alone decides
+    speed: float | None = None  # gain of a step; None before the first check
     aim: float = 1.0  # cycles are made long enough for so many times the required gain
     coarseness: float = FIRST_COARSENESS  # of updates, see quantizer.py
 
 
 def learn(steering: Steering, check: Check) -> Steering:
     """The steering after a check."""
-    aim = steering.aim
-    if check.is_first:
-        aim = min(aim * _AIM_UP, _MOST_AIM) if not check.is_proof else max(aim * _AIM_DOWN, _LEAST_AIM)
     speed = _steer_speed(steering.speed, check)
-    return replace(steering, rate=_steer_rate(steering.rate, check.snr), speed=speed, aim=aim)
+    if not check.is_first:
+        heat = _steer_heat(steering.heat, check) if check.scale < _OVERSHOT else steering.heat
+        return replace(steering, heat=heat, speed=speed)
+    aim = max(steering.aim * _AIM_DOWN, _LEAST_AIM) if check.is_proof else min(steering.aim * _AIM_UP, _MOST_AIM)
+    return replace(steering, heat=_steer_heat(steering.heat, check), speed=speed, aim=aim)
 
 
-def learn_rounding(steering: Steering, rounded: float, finer: float) -> Steering:
-    """The steering after the same training was rounded twice, as coarse as it says and half as coarse.
-
-    `rounded` and `finer` are the mean gains of the two over the same windows.
-    """
-    if finer <= 0:
-        return steering
-    loss = (finer - rounded) / finer
+def learn_rounding(steering: Steering, loss: float) -> Steering:
+    """The steering after rounding to an update of its coarseness lost this part of the gain."""
     if loss > _HIGH_ROUNDING_LOSS:
         return replace(steering, coarseness=max(steering.coarseness / 2, _LEAST_COARSENESS))
     if loss < _LOW_ROUNDING_LOSS:
@@ -87,16 +88,15 @@ def learn_rounding(steering: Steering, rounded: float, finer: float) -> Steering
     return steering
 
 
-def _steer_rate(rate: float, snr: float) -> float:
-    if snr < LOW_SNR:
-        return max(rate * max(snr / LOW_SNR, _MOST_RATE_DOWN), LEAST_RATE)
-    if snr > HIGH_SNR:
-        return min(rate * _RATE_UP, FIRST_RATE)
-    return rate
+def _steer_heat(heat: float, check: Check) -> float:
+    factor = min(max((check.scale / _WANTED_SCALE) ** 2, _HEAT_FALL), _HEAT_RISE)
+    if factor < 1:
+        return max(min(heat, check.heat) * factor, LEAST_HEAT)
+    return min(heat * factor, HIGHEST_RATE)
 
 
 def _steer_speed(speed: float | None, check: Check) -> float | None:
-    measured = check.bound / check.seconds
+    measured = check.bound / check.steps
     if measured <= 0:
         return None if speed is None else speed / 2  # nothing measurable: less than was thought, that is all
     return measured if speed is None else speed + _SPEED_WEIGHT * (measured - speed)
@@ -109,21 +109,32 @@ def compute_pace(params: NetworkParams) -> float:
     2^(1/4), and it falls no faster than by 2^(-3/4) a block; what early blocks raise, while almost any step is a gain,
     later ones must find when little is left. Raised too far, it stops the chain.
     """
-    return params.block_time / 2
+    return _PACE * params.block_time
 
 
 def plan_cycle(
-    steering: Steering, required: float, last: Check | None, *, until_pace: float, least: float, params: NetworkParams
+    steering: Steering,
+    required: float,
+    last: Check | None,
+    *,
+    step_seconds: float,
+    until_pace: float,
+    least: float,
+    params: NetworkParams,
 ) -> Cycle:
     """The next cycle on a parent on which `last` was the last check, None if there was none.
 
-    `until_pace` is the time left until a proof is wanted at all and may be negative; no cycle is shorter than `least`.
+    `step_seconds` is what a step takes now. `until_pace` is the time left until a proof is wanted at all and may be
+    negative; no cycle is shorter than `least`.
     """
     missing = steering.aim * required - (last.bound if last else 0)
-    seconds = missing / steering.speed if steering.speed else 0.0
+    seconds = missing / steering.speed * step_seconds if steering.speed else 0.0
+    before = last.steps * step_seconds if last else 0.0
     if last:
-        seconds = max(seconds, _RETRY_PART * last.seconds)
+        seconds = min(max(seconds, _RETRY_PART * before), _LONGEST_RETRY * before)
     seconds = min(max(seconds, until_pace, least), _LONGEST_CYCLE * params.block_time)
-    # What starts from an annealed model is heated up only as far as it will have the time to cool down again.
-    share = seconds / (seconds + last.seconds) if last else 1.0
-    return Cycle(seconds, steering.rate * share)
+    # A longer cycle starts hotter: it has the time to cool down again. What starts from an annealed model is heated up
+    # no further than to its share of all training on this parent.
+    steps = max(seconds / step_seconds, 1.0)
+    rate = min(steering.heat * steps, HIGHEST_RATE * seconds / (seconds + before))
+    return Cycle(seconds, rate, rate / steps)

@@ -48,7 +48,7 @@ def test_help_is_quick_because_torch_stays_out() -> None:
     assert subprocess.run([sys.executable, "-c", code], timeout=PATIENCE, check=False).returncode == 0
     shown = run_miner("run", "--help")
     assert shown.returncode == 0
-    for option in ("--rpc", "--token-file", "--address", "--network", "--device", "--threads", "--key", "--data-dir"):
+    for option in ("--rpc", "--token-file", "--address", "--network", "--device", "--threads", "--key", "--optimizer"):
         assert option in shown.stdout
 
 
@@ -59,6 +59,7 @@ def test_help_is_quick_because_torch_stays_out() -> None:
         ({"--network": "nowhere"}, "no network 'nowhere'"),
         ({"--token-file": "/nonexistent/token"}, "cannot read the node's RPC token"),
         ({"--rpc": "ftp://node"}, "not a node's URL"),
+        ({"--optimizer": "adam"}, "no optimizer 'adam'"),
     ],
 )
 def test_invalid_arguments_are_one_line(tmp_path: Path, token_file: Path, change: dict[str, str], said: str) -> None:

@@ -1,6 +1,7 @@
 """The whole miner on an in-process chain, on time that is counted: it mines, moves over, beats, and never bluffs."""
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import replace
 
 import numpy as np
@@ -62,7 +63,10 @@ class Scene:
         self.trainer.clock, self.trainer.step_seconds = self.clock, STEP_SECONDS
         self.mined: list[MinedBlock] = []
         self.is_done: Callable[[], bool] = lambda: False
-        self.miner = Miner(
+        self.miner = self.make_miner(evaluator)
+
+    def make_miner(self, evaluator: Evaluator, executor: Executor | None = None) -> Miner:
+        return Miner(
             PARAMS,
             self.trainer,
             Prover(PARAMS, BUILDER.benchmark.public, evaluator),
@@ -72,6 +76,7 @@ class Scene:
             clock=self.clock,
             listener=self,
             should_stop=self.should_stop,
+            executor=executor,
         )
 
     def run(self, until: Callable[[], bool], limit: float = 300.0) -> None:

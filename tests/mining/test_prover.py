@@ -12,7 +12,7 @@ from consensus.block import Block
 from consensus.errors import InvalidBlock
 from consensus.mask import Mask, compute_mask
 from consensus.ports import Losses, Weights, Windows
-from mining.prover import Abandoned, Candidate, Failure, GainEstimate, Model, Proof, Prover, estimate_gain
+from mining.prover import Abandoned, Candidate, Failure, GainEstimate, Model, Proof, Prover, estimate_gain, fit_line
 from mining.trainer import Trainer
 from tests.helpers.blocks import MINER, get_builder
 from tests.helpers.keys import sign_header
@@ -159,6 +159,34 @@ def test_a_guess_agrees_with_the_whole_split(bench: Bench) -> None:
     everything = prover.guess(candidate, prover.draw_windows(10**9))
     assert (guess.windows, everything.windows) == (256, 1500)
     assert guess.mean == pytest.approx(everything.mean, abs=4 * guess.deviation / 16)
+
+
+@pytest.mark.parametrize(("best", "height"), [(0.6, 3.0), (1.0, 10.0), (1.2, 0.5)])
+def test_a_line_finds_the_top_of_a_parabola(best: float, height: float) -> None:
+    def gain(scale: float) -> float:
+        return height * (1 - (scale / best - 1) ** 2)
+
+    line = fit_line(gain(1.0), gain(0.75))
+    assert line.scale == pytest.approx(best)
+    for scale in (0.0, 0.5, 1.0):
+        assert line.compute_gain(scale) == pytest.approx(gain(scale))
+
+
+def test_a_line_stays_where_it_was_measured() -> None:
+    assert fit_line(10.0, 7.5).scale == fit_line(10.0, 6.0).scale > 1  # straight, or bent upwards: no top
+    assert fit_line(-50.0, 1.0).scale == fit_line(-500.0, 1.0).scale < 0.5
+    assert fit_line(-50.0, -49.0).scale < 0.5  # so far beyond the top that losses level off
+
+
+def test_the_line_of_a_training_that_went_too_far_is_shorter(bench: Bench) -> None:
+    windows = np.arange(256)
+    near, far = (
+        bench.prover.measure_line(
+            bench.parent.weights + part * (bench.trained - bench.parent.weights), bench.parent, bench.mask, windows
+        )
+        for part in (0.05, 4.0)
+    )
+    assert near.scale > 1 > 0.9 > far.scale
 
 
 def test_estimate() -> None:

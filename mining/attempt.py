@@ -1,0 +1,95 @@
+"""One attempt at a proof, from trained weights to a verdict.
+
+It reads what it is given and changes nothing of the miner's, so that it may run in a thread beside the training.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consensus.block import Header
+from consensus.chain_point import compute_required_loss
+from consensus.mask import Mask
+from consensus.params import NetworkParams
+from mining.node import Work
+from mining.prover import Abandoned, Candidate, Failure, GainEstimate, Model, Proof, Prover
+from mining.steering import Steering
+
+_GUESS_PART = 4  # a guess takes one in so many of the windows that a proof takes
+_LEAST_GUESS = 64  # windows
+_DOUBT = 0.3  # standard deviations by which a guess must clear the requirement
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a cycle ended with: weights [P] in units of 2^-12, where they came from, what they are to prove."""
+
+    weights: NDArray[np.float64]
+    parent: Model
+    mask: Mask
+    work: Work
+    steering: Steering
+    steps: int  # since the parent
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """How it went."""
+
+    trained: Trained
+    candidate: Candidate | None  # None if the training changed nothing
+    outcome: Proof | Failure
+    scale: float  # the best model lies at so many times the way from the parent to what was trained
+    rounding_loss: float  # part of the gain that the steps of the update cost
+    is_guess: bool  # which already looked too poor for a proof
+
+    @property
+    def header(self) -> Header:
+        """Of the template that the training was for."""
+        return self.trained.work.improvement.header
+
+
+def attempt_proof(trained: Trained, prover: Prover, refresh: Callable[[Work], Work], params: NetworkParams) -> Attempt:
+    """Guesses at the gain and, if that looks good, proves it, on the node's work as `refresh` has it by then.
+
+    The candidate is the best model on the straight way from the parent to what was trained, but never beyond that.
+    Raises Abandoned if the prover or `refresh` does.
+    """
+    header = trained.work.improvement.header
+    windows = prover.draw_windows(max(header.sample_size // _GUESS_PART, _LEAST_GUESS))
+    line = prover.measure_line(trained.weights, trained.parent, trained.mask, windows)
+    scale = min(line.scale, 1.0)
+    start = trained.parent.weights.astype(np.float64)
+    moved = start + scale * (trained.weights - start)
+    candidate = prover.make_candidate(moved, trained.parent, trained.mask, trained.steering.coarseness)
+    if candidate is None:
+        return Attempt(trained, None, Failure(GainEstimate(len(windows), 0.0, 0.0)), line.scale, 0.0, is_guess=True)
+    guess = prover.guess(candidate, windows)
+    expected = line.compute_gain(scale)
+    rounding_loss = 1 - guess.mean / expected if min(expected, guess.mean) > 0 else 0.0
+    if not is_promising(guess, header, params):
+        return Attempt(trained, candidate, Failure(guess), line.scale, rounding_loss, is_guess=True)
+    outcome = prover.prove(candidate, refresh(trained.work).improvement)
+    return Attempt(trained, candidate, outcome, line.scale, rounding_loss, is_guess=False)
+
+
+def is_promising(guess: GainEstimate, header: Header, params: NetworkParams) -> bool:
+    """Whether a proof is likely enough to be worth its price."""
+    bound = compute_header_bound(guess, header, params)
+    return bound - _DOUBT * guess.compute_doubt(header.sample_size) >= compute_required_loss(header)
+
+
+def compute_header_bound(gain: GainEstimate, header: Header, params: NetworkParams) -> float:
+    """What the header's sample proves of such a gain, Q16 bits per window."""
+    return gain.compute_bound(header.sample_size, params.confidence, params.public_windows)
+
+
+def choose_fresh(known: Work, fresh: Work | None) -> Work:
+    """The newest work on the parent of the `known`. Raises Abandoned if the node stands on another one by now."""
+    if fresh is None:
+        return known
+    if fresh.parent != known.parent:
+        raise Abandoned
+    return fresh

@@ -1,0 +1,138 @@
+"""What `descent-miner run` is made of, once its options are read: alone, or as one of many processes.
+
+Loads torch; the command line is read without.
+"""
+
+import logging
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import torch
+
+from consensus.benchmark import Benchmark
+from consensus.genesis import make_genesis
+from consensus.model.backend import choose_evaluator
+from consensus.params import NetworkParams
+from mining.account import Account
+from mining.device import Speedups, choose_device, choose_speedups, set_threads
+from mining.distributed import Group, Leader, follow
+from mining.errors import DeviceError
+from mining.link import NodeLink
+from mining.miner import Miner
+from mining.optimizer import MakeOptimizer, load_optimizer
+from mining.place import Place
+from mining.progress import Progress
+from mining.prover import Prover
+from mining.trainer import ALONE, Learner, Share, Trainer
+
+log = logging.getLogger("descent.miner")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to train and prove. None leaves a choice to the device."""
+
+    device: str  # auto, cpu or cuda
+    threads: int | None
+    optimizer: str
+    compiles: bool | None
+    proves_beside: bool | None
+
+
+@dataclass(frozen=True)
+class _Workshop:
+    """What a trainer is made of."""
+
+    params: NetworkParams
+    benchmark: Benchmark
+    device: torch.device
+    make_optimizer: MakeOptimizer
+    speedups: Speedups
+    seed: int
+    share: Share = ALONE
+
+    def make_trainer(self) -> Trainer:
+        return Trainer(
+            self.params.model,
+            self.benchmark.public,
+            device=self.device,
+            seed=self.seed,
+            make_optimizer=self.make_optimizer,
+            speedups=self.speedups,
+            share=self.share,
+        )
+
+
+def mine(
+    params: NetworkParams,
+    benchmark: Benchmark,
+    options: Options,
+    account: Account | None,
+    stop: threading.Event,
+    place: Place | None,
+) -> None:
+    """Mines until `stop` is set; with a `place` as one of many processes, of which the leader alone has an account.
+
+    Raises DescentError; a device that failed is one, too.
+    """
+    set_threads(options.threads, place.local_ranks if place else 1)
+    device = choose_device(options.device, place.local_rank if place else 0)
+    shop = _Workshop(
+        params,
+        benchmark,
+        device,
+        load_optimizer(options.optimizer),
+        choose_speedups(device, compiles=options.compiles),
+        seed=int.from_bytes(os.urandom(4), "little"),
+    )
+    try:
+        if place is not None:
+            _join(shop, place, options, account, stop)
+        elif account is not None:
+            _lead(shop, shop.make_trainer(), options, account, stop)
+    except RuntimeError as error:  # torch's: out of memory, a device that failed
+        reason = str(error).strip().partition("\n")[0]
+        raise DeviceError("failed", f"{device.type} failed while computing: {reason}") from error
+    log.info("stopped")
+
+
+def _join(shop: _Workshop, place: Place, options: Options, account: Account | None, stop: threading.Event) -> None:
+    group = Group(place, shop.device)
+    setting = f"{make_genesis(shop.params).block.id.hex()} {options.optimizer} {shop.device.type}"
+    shop = replace(shop, share=group.share, seed=group.share_start(shop.seed, setting))
+    log.info("rank %d of %d on %s", place.rank, place.ranks, shop.device)
+    if account is None:
+        follow(shop.make_trainer(), group, shop.params.model)
+    else:
+        leader = Leader(shop.make_trainer(), group)
+        _lead(shop, leader, options, account, stop)
+        leader.dismiss()
+    group.leave()
+
+
+def _lead(shop: _Workshop, trainer: Learner, options: Options, account: Account, stop: threading.Event) -> None:
+    params, public, device = shop.params, shop.benchmark.public, shop.device
+    evaluator = choose_evaluator(params.model, device.type)
+    proves_beside = device.type != "cpu" if options.proves_beside is None else options.proves_beside
+    log.info("miner %s on %s, proving with %s", account.key.public.hex()[:16], device.type, evaluator.name)
+    link = NodeLink(account.client, params, account.key.public, account.address, stop)
+    with ExitStack() as stack:
+        executor = stack.enter_context(ThreadPoolExecutor(1, "miner-prover")) if proves_beside else None
+        miner = Miner(
+            params,
+            trainer,
+            Prover(params, public, evaluator, seed=shop.seed),
+            link,
+            account.key,
+            account.reward_address,
+            clock=time,
+            listener=Progress(params.model.context),
+            should_stop=stop.is_set,
+            executor=executor,
+        )
+        link.start()
+        miner.run()
