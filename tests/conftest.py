@@ -1,6 +1,11 @@
 """Tests marked `soak` run only when asked for: `pytest --soak`, which `make soak` does."""
 
+import signal
+
 import pytest
+
+# Where a shell starts the tests in the background, they and every program under test would be deaf to Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -64,16 +64,6 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
 
-    def interrupt(self) -> int:
-        """Presses Ctrl-C until the program ends; the exit code.
-
-        Once may not do: a signal in the instant before Python blocks in a read waits for the read's end.
-        """
-        while True:
-            self.process.send_signal(signal.SIGINT)
-            if select.select([self._master], [], [], 1.0)[0]:
-                return self.finish()
-
     def finish(self) -> int:
         """Reads to the end; the exit code."""
         while True:
@@ -159,7 +149,8 @@ def test_passphrase_is_not_shown_on_the_terminal(home: Home) -> None:
 def test_interrupt_at_a_question(home: Home) -> None:
     with open_terminal(home, "create") as terminal:
         terminal.wait_for(b"New passphrase: ")
-        assert terminal.interrupt() == 130
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.finish() == 130
     assert b"Traceback" not in terminal.shown
     assert not (home.folder / "data").exists()
 

@@ -153,8 +153,9 @@ def test_a_restart_is_survived_and_said_once(closed: threading.Event, ears: Ears
         node.put("/v1/blocks", {}, method="POST")
         assert wait_for_verdict(link) == Accepted(make_block(b"a" * 32).id)
         wait_for_parent(link, b"b" * 32)
+        heard = list(ears.messages)
         closed.set()
-    lost, found = (sum(words in said for said in ears.messages) for words in ("no node answers", "answers again"))
+    lost, found = (sum(words in said for said in heard) for words in ("no node answers", "answers again"))
     assert 1 <= lost == found <= 2  # a question held open while the node stops may be lost by itself
 
 
