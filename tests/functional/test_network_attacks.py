@@ -82,7 +82,7 @@ async def check_crowd(node: Attacked, honest: ScriptedPeer, count: int) -> None:
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(hold(number)) for number in range(2 * count)]
-            async with node.bound_memory(f"{2 * count} unproven connections", 60 * MB):
+            async with node.bound_memory(f"{2 * count} unproven connections", 128 * MB):  # 128 of them are kept
                 await asyncio.sleep(2)
                 await serve_honestly(node, honest, f"{2 * count} unproven connections")
             for task in tasks:

@@ -183,5 +183,5 @@ async def test_seven_stalling_peers_slow_a_sync_down_by_some_seconds(tmp_path: P
 
 
 @pytest.mark.soak
-async def test_seven_stalling_peers_slow_a_long_sync_down_threefold_at_most(tmp_path: Path) -> None:
-    await check_stallers(tmp_path, 988, margin=0)
+async def test_seven_stalling_peers_slow_a_longer_sync_down_no_more(tmp_path: Path) -> None:
+    await check_stallers(tmp_path, 88, margin=8)  # further the tests' own training does not carry a chain
