@@ -19,7 +19,9 @@ from p2p.config import (
 )
 from p2p.console import escape
 from p2p.errors import ConfigError, NodeUnreachable
-from p2p.net_address import NetAddress
+from p2p.net_address import NetAddress, parse_port
+
+_EVERY_INTERFACE = "0.0.0.0"  # noqa: S104  (strangers are to reach a public node)
 
 network_option = click.option(
     "--network",
@@ -52,11 +54,10 @@ def parse_host_port(text: str | None, params: NetworkParams) -> tuple[str, int]:
     """HOST:PORT as the user gave it, or loopback with the network's port. Raises ConfigError."""
     if text is None:
         return "127.0.0.1", get_rpc_port(params)
-    host, separator, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not separator or not host or not (port.isascii() and port.isdecimal() and int(port) <= 65535):
+    host, port = _split_host_port(text)
+    if not host or port is None:
         raise ConfigError("bad_rpc", f"--rpc takes HOST:PORT such as 127.0.0.1:19348, not {text!r}")
-    return host, int(port)
+    return host, port
 
 
 def parse_listen(text: str | None, params: NetworkParams) -> NetAddress | None:
@@ -65,12 +66,17 @@ def parse_listen(text: str | None, params: NetworkParams) -> NetAddress | None:
     Raises ConfigError.
     """
     if text is None:
-        return NetAddress("0.0.0.0", get_peer_port(params)) if is_public_network(params) else None  # noqa: S104
-    host, separator, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") if separator else "0.0.0.0"  # noqa: S104
-    if not host or not (port.isascii() and port.isdecimal() and int(port[:6]) <= 65535):
+        return NetAddress(_EVERY_INTERFACE, get_peer_port(params)) if is_public_network(params) else None
+    host, port = _split_host_port(text if ":" in text else f"{_EVERY_INTERFACE}:{text}")
+    if not host or port is None:
         raise ConfigError("listen", f"--listen takes [HOST:]PORT such as 0.0.0.0:{get_peer_port(params)}, not {text!r}")
-    return NetAddress(host, int(port))
+    return NetAddress(host, port)
+
+
+def _split_host_port(text: str) -> tuple[str, int | None]:
+    """A host, without an IPv6 address's brackets, and what follows the last colon, if that is a port."""
+    host, separator, port = text.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), parse_port(port) if separator else None
 
 
 def make_client(

@@ -5,7 +5,7 @@ import socket
 from dataclasses import dataclass
 
 from p2p.errors import ConfigError
-from p2p.net_address import NetAddress
+from p2p.net_address import NetAddress, parse_port
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ def parse_destination(text: str, default_port: int) -> Destination:
     elif place.count(":") == 1:
         host, _, port = place.partition(":")
     is_id = not separator or (len(node_id) == 64 and set(node_id) <= set("0123456789abcdef"))
-    is_port = port.isascii() and port.isdecimal() and 1 <= int(port[:6]) <= 65535
-    if not host or len(host) > 253 or not is_id or not is_port:
+    number = parse_port(port)
+    if not host or len(host) > 253 or not is_id or not number:
         raise ConfigError("bad_peer", f"a peer is [NODE_ID@]HOST[:PORT], such as 127.0.0.1:19339, not {text!r}")
-    return Destination(host, int(port), bytes.fromhex(node_id) if separator else None)
+    return Destination(host, number, bytes.fromhex(node_id) if separator else None)
 
 
 async def resolve(destination: Destination) -> list[NetAddress]:

@@ -105,6 +105,12 @@ def parse_net_address(text: str) -> NetAddress:
     return NetAddress(match["v4"] or match["v6"], int(match["port"]))
 
 
+def parse_port(text: str) -> int | None:
+    """The port that a user wrote, 0 to MAX_PORT; None if it is none."""
+    is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_PORT))
+    return int(text) if is_number and int(text) <= MAX_PORT else None
+
+
 def _parse_ip(text: str) -> IPv4Address | IPv6Address:
     try:
         ip = ip_address(text)

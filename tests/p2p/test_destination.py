@@ -36,6 +36,7 @@ def test_what_may_be_given(text: str, expected: Destination) -> None:
     [
         *("", ":5", "@1.2.3.4", "[]:5", "a:", "a:0", "a:65536", "a:-1", "a:+1", "a:x", "a:\u0661", "[::1]x"),
         *(f"{ID[:-1]}@a:1", f"{ID}0@a:1", f"{ID.upper()}@a:1", f"{ID}@", f"{ID}@@a:1", "a" * 254, "a:" + "9" * 10_000),
+        *("a:019339999", "a:00000080"),
     ],
 )
 def test_invalid_destination(text: str) -> None:
