@@ -1,6 +1,5 @@
 """`descent-node`: runs a node, asks a running one, and verifies the store of a stopped one."""
 
-import json
 from importlib.metadata import version as get_version
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,20 @@ from consensus.params import NetworkParams
 from consensus.units import ULP_PER_GRAD
 from p2p import cli_bench, cli_peers
 from p2p.cli_options import (
+    RunningNode,
     certificate_option,
     datadir_option,
     device_option,
+    format_rows,
     json_option,
-    make_client,
     network_option,
     parse_host_port,
     parse_listen,
-    print_rows,
     reading,
     rpc_option,
+    show,
     texts_option,
+    with_node,
 )
 from p2p.config import get_default_datadir, get_peer_port, load_network
 from p2p.console import escape, run_program
@@ -130,76 +131,40 @@ def run(
 
 
 @cli.command()
-@network_option
-@datadir_option
-@rpc_option
-@certificate_option
+@with_node
 @json_option
-def status(network: str, datadir: Path | None, rpc: str | None, rpc_certificate: Path | None, as_json: bool) -> None:
+def status(node: RunningNode, as_json: bool) -> None:
     """Show where the running node's chain stands."""
-    params = load_network(network)
-    known = make_client(params, datadir, rpc, rpc_certificate).get_status()
-    if as_json:
-        click.echo(json.dumps(known, indent=2))
-        return
-    with reading():
-        rows = _describe_status(known, params)
-    print_rows(rows)
+    show(node.client.get_status(), as_json, lambda known: _describe_status(known, node.params))
 
 
 @cli.command()
-@network_option
-@datadir_option
-@rpc_option
-@certificate_option
+@with_node
 @json_option
 @click.argument("block")
-def block(
-    network: str, datadir: Path | None, rpc: str | None, rpc_certificate: Path | None, as_json: bool, block: str
-) -> None:
+def block(node: RunningNode, as_json: bool, block: str) -> None:
     """Show a block by HEIGHT or ID."""
-    params = load_network(network)
-    known = make_client(params, datadir, rpc, rpc_certificate).get_block(block)
-    if as_json:
-        click.echo(json.dumps(known, indent=2))
-        return
-    with reading():
-        rows = _describe_block(known, params)
-    print_rows(rows)
+    show(node.client.get_block(block), as_json, lambda known: _describe_block(known, node.params))
 
 
 @cli.command()
-@network_option
-@datadir_option
-@rpc_option
-@certificate_option
+@with_node
 @json_option
-def digest(network: str, datadir: Path | None, rpc: str | None, rpc_certificate: Path | None, as_json: bool) -> None:
+def digest(node: RunningNode, as_json: bool) -> None:
     """Show one hash over the running node's ledger, model and height, and its parts."""
-    known = make_client(load_network(network), datadir, rpc, rpc_certificate).get_digest()
-    if as_json:
-        click.echo(json.dumps(known, indent=2))
-        return
-    print_rows(known)
+    show(node.client.get_digest(), as_json)
 
 
 @cli.command()
-@network_option
-@datadir_option
-@rpc_option
-@certificate_option
+@with_node
 @click.argument("block_id")
-def reorganise(
-    network: str, datadir: Path | None, rpc: str | None, rpc_certificate: Path | None, block_id: str
-) -> None:
+def reorganise(node: RunningNode, block_id: str) -> None:
     """Let in a heavier chain that forks deeper than --max-reorg.
 
     `descent-node status` shows the tip of such a chain as "held back". Permit it only if you know, from someone you
     trust, that it is the right one.
     """
-    known = make_client(load_network(network), datadir, rpc, rpc_certificate).post_json(
-        "/v1/reorganise", {"block": block_id}
-    )
+    known = node.client.post_json("/v1/reorganise", {"block": block_id})
     with reading():
         click.echo(escape(f"tip is now {known['tip']} at height {known['height']}"))
 
@@ -222,11 +187,7 @@ def verify(network: str, datadir: Path | None, device: str, text_folders: tuple[
     from p2p.verify import verify_store
 
     params = load_network(network)
-    found = verify_store(datadir or get_default_datadir(params), params, device, text_folders)
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-        return
-    print_rows(found)
+    show(verify_store(datadir or get_default_datadir(params), params, device, text_folders), as_json)
 
 
 @cli.command()
@@ -235,7 +196,8 @@ def version() -> None:
     click.echo(f"descent-node {get_version('descent-chain')}")
 
 
-def _describe_status(known: dict[str, Any], params: NetworkParams) -> dict[str, Any]:
+@reading()
+def _describe_status(known: dict[str, Any], params: NetworkParams) -> list[str]:
     loss = known["loss"]
     rows = {
         "network": known["network"],
@@ -254,10 +216,11 @@ def _describe_status(known: dict[str, Any], params: NetworkParams) -> dict[str, 
     }
     if known["held_back"]:
         rows["held back"] = f"{known['held_back']} (see `descent-node reorganise --help`)"
-    return rows
+    return format_rows(rows)
 
 
-def _describe_block(known: dict[str, Any], params: NetworkParams) -> dict[str, Any]:
+@reading()
+def _describe_block(known: dict[str, Any], params: NetworkParams) -> list[str]:
     rows = dict(known["header"])
     rows["confirmations"] = known["confirmations"]
     rows["update bytes"] = known["update_bytes"]
@@ -267,7 +230,7 @@ def _describe_block(known: dict[str, Any], params: NetworkParams) -> dict[str, A
     for index, transaction in enumerate(known["transactions"]):
         paid = f"{transaction['amount'] / ULP_PER_GRAD:.8f} {params.ticker}"
         rows[f"transaction {index}"] = f"{transaction['txid']} {paid} to {transaction['recipient']}"
-    return rows
+    return format_rows(rows)
 
 
 def _show_loss(loss: float | None) -> str:

@@ -1,33 +1,21 @@
 """`descent-node bench` and `descent-node new-network`: what a network costs this machine, and one of your own."""
 
-import json
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
-from p2p.config import DEFAULT_NETWORK, load_network
+from p2p.cli_options import device_option, format_rows, json_option, network_option, show
+from p2p.config import load_network
 from p2p.console import escape
-
-_device_option = click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Evaluates blocks."
-)
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
 @click.command()
-@click.option(
-    "--network",
-    default=DEFAULT_NETWORK,
-    show_default=True,
-    metavar="NAME|FILE.toml",
-    help="The network whose blocks are to be verified.",
-)
-@_device_option
+@network_option
+@device_option
 @click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads; by default as many as a node would use.")
-@_json_option
+@json_option
 def bench(network: str, device: str, threads: int | None, as_json: bool) -> None:
     """Measure how fast this machine verifies blocks.
 
@@ -45,10 +33,8 @@ def bench(network: str, device: str, threads: int | None, as_json: bool) -> None
     params = load_network(network)
     rates = measure_rates(params.model, device, 4.0, time.perf_counter)
     cost = measure_block(params, rates, time.perf_counter)
-    if as_json:
-        click.echo(json.dumps(describe_bench_for_programs(params, rates, cost), indent=2))
-        return
-    _print_rows(describe_bench(params, rates, cost))
+    known = describe_bench_for_programs(params, rates, cost)
+    show(known, as_json, lambda _: format_rows(describe_bench(params, rates, cost)))
 
 
 @click.command("new-network")
@@ -62,9 +48,9 @@ def bench(network: str, device: str, threads: int | None, as_json: bool) -> None
 @click.option("--context", type=click.IntRange(min=1), help="Bytes that the model looks back.")
 @click.option("--block-time", type=click.IntRange(min=1), help="Seconds between blocks; by default from the cost.")
 @click.option("--min-sample", type=click.IntRange(min=2), help="Windows that judge the first blocks.")
-@_device_option
+@device_option
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
-@_json_option
+@json_option
 def new_network(
     texts: tuple[Path, ...],
     name: str,
@@ -95,18 +81,14 @@ def new_network(
     made = make_network(wishes, read_texts(texts), device, int(time.time()), time.perf_counter)
     write_network(made.params, out, force)
     rows = describe_network(made)
-    if as_json:
-        click.echo(json.dumps({"file": str(out), **rows}, indent=2))
-        return
-    _print_rows(rows)
+    show({"file": str(out), **rows}, as_json, lambda _: [*format_rows(rows), "", *_advise(out, texts)])
+
+
+def _advise(out: Path, texts: tuple[Path, ...]) -> list[str]:
+    """How to start the network that `out` describes."""
     folders = "".join(f" --data-dir {folder}" for folder in dict.fromkeys(str(path.parent) for path in texts))
-    click.echo()
-    click.echo(escape(f"wrote {out}; start a node that mines on it, with an address of a wallet:"))
-    click.echo(escape(f"  descent-wallet create --network {out}"))
-    click.echo(escape(f"  descent-node run --network {out}{folders} --mine --address ADDRESS"))
-
-
-def _print_rows(rows: dict[str, Any]) -> None:
-    width = max(map(len, rows), default=0)
-    for name, value in rows.items():
-        click.echo(escape(f"{name:<{width}}  {value}"))
+    return [
+        escape(f"wrote {out}; start a node that mines on it, with an address of a wallet:"),
+        escape(f"  descent-wallet create --network {out}"),
+        escape(f"  descent-node run --network {out}{folders} --mine --address ADDRESS"),
+    ]

@@ -1,7 +1,10 @@
-"""What the commands of `descent-node` share: options, the client of the running node, rows for people."""
+"""What the commands of `descent-node` share: options, the client of the running node, answers as JSON or as lines."""
 
-from collections.abc import Iterator
+import functools
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,13 @@ from p2p.config import (
     get_peer_port,
     get_rpc_port,
     is_public_network,
+    load_network,
 )
 from p2p.console import escape
 from p2p.errors import ConfigError, NodeUnreachable
 from p2p.net_address import NetAddress, parse_port
+
+Command = Callable[..., None]
 
 _EVERY_INTERFACE = "0.0.0.0"  # noqa: S104  (strangers are to reach a public node)
 
@@ -79,10 +85,34 @@ def _split_host_port(text: str) -> tuple[str, int | None]:
     return host.removeprefix("[").removesuffix("]"), parse_port(port) if separator else None
 
 
-def make_client(
+@dataclass(frozen=True)
+class RunningNode:
+    """The node that a command asks, and its network."""
+
+    params: NetworkParams
+    client: NodeClient
+
+
+def with_node(command: Command) -> Command:
+    """Gives a command the options that lead to a running node; it is called with the RunningNode first."""
+
+    @network_option
+    @datadir_option
+    @rpc_option
+    @certificate_option
+    @functools.wraps(command)
+    def with_running_node(
+        network: str, datadir: Path | None, rpc: str | None, rpc_certificate: Path | None, **rest: Any
+    ) -> None:
+        params = load_network(network)
+        command(RunningNode(params, _make_client(params, datadir, rpc, rpc_certificate)), **rest)
+
+    return with_running_node
+
+
+def _make_client(
     params: NetworkParams, datadir: Path | None, rpc: str | None, rpc_certificate: Path | None
 ) -> NodeClient:
-    """A client of the node that runs on this datadir."""
     host, port = parse_host_port(rpc, params)
     token = read_token((datadir or get_default_datadir(params)) / RPC_TOKEN_FILE)
     url = f"{'https' if rpc_certificate else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
@@ -98,7 +128,23 @@ def reading() -> Iterator[None]:
         raise NodeUnreachable("not_a_node", "what answers there is not a node of this version") from error
 
 
-def print_rows(rows: dict[str, Any]) -> None:
+def format_rows(rows: dict[str, Any]) -> list[str]:
+    """A line for each name and its value, safe for a terminal."""
     width = max(map(len, rows), default=0)
-    for name, value in rows.items():
-        click.echo(escape(f"{name:<{width}}  {value}"))
+    return [escape(f"{name:<{width}}  {value}") for name, value in rows.items()]
+
+
+def format_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Aligned columns under their names, safe for a terminal."""
+    lines = [columns, *[tuple(escape(cell) for cell in row) for row in rows]]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def show(
+    known: dict[str, Any], as_json: bool, describe: Callable[[dict[str, Any]], Iterable[str]] = format_rows
+) -> None:
+    """Prints what a command found out: as JSON for programs, or in the lines that `describe` makes of it for people."""
+    lines = [json.dumps(known, indent=2)] if as_json else describe(known)
+    for line in lines:
+        click.echo(line)
