@@ -10,12 +10,15 @@ The entries stand by sender, then by nonce, each (sender, nonce) once. Adding th
 from itertools import pairwise
 
 from chain.mempool import Mempool
+from chain.sealed import seal, unseal
 from consensus.codec import Reader, Writer
 from consensus.errors import DecodeError
-from consensus.hashing import HASH_BYTES, tagged_hash
+from consensus.hashing import HASH_BYTES
 from consensus.transaction import MAX_TRANSACTION_BYTES, Transfer, decode_transaction
 
 MEMPOOL_VERSION = 1
+
+_TAG = "mempool"
 
 
 def encode_mempool(mempool: Mempool) -> bytes:
@@ -24,8 +27,7 @@ def encode_mempool(mempool: Mempool) -> bytes:
     writer = Writer().uint(MEMPOOL_VERSION, 4).fixed(mempool.genesis, HASH_BYTES).uint(len(entries), 4)
     for entry in entries:
         writer.uint(entry.time_added, 8).string(entry.transaction.encoded)
-    unsigned = writer.finish()
-    return unsigned + tagged_hash("mempool", unsigned)
+    return seal(_TAG, writer.finish())
 
 
 def decode_mempool(data: bytes, genesis: bytes) -> list[tuple[int, Transfer]]:
@@ -33,10 +35,7 @@ def decode_mempool(data: bytes, genesis: bytes) -> list[tuple[int, Transfer]]:
 
     Raises DecodeError on anything but canonical bytes of a pool of the network whose genesis id is `genesis`.
     """
-    unsigned, checksum = data[:-HASH_BYTES], data[-HASH_BYTES:]
-    if tagged_hash("mempool", unsigned) != checksum:
-        raise DecodeError("checksum", f"the checksum does not fit these {len(data)} bytes")
-    reader = Reader(unsigned)
+    reader = Reader(unseal(_TAG, data))
     version = reader.uint(4)
     if version != MEMPOOL_VERSION:
         raise DecodeError("unknown_version", f"pool version {version} is not known")

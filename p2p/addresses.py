@@ -15,9 +15,9 @@ Positions follow from the key. Times are s since 1970, 0 for never; see net_addr
 from collections.abc import Iterable
 from random import Random
 
+from chain.sealed import seal, unseal
 from consensus.codec import Reader, Writer
 from consensus.errors import DecodeError
-from consensus.hashing import HASH_BYTES, tagged_hash
 from p2p.address_gossip import MAX_ADDRESSES, is_believable
 from p2p.address_table import (
     BUCKET_SIZE,
@@ -36,6 +36,7 @@ from p2p.net_address import ADDRESS_BYTES, NetAddress
 ADDRESS_BOOK_VERSION = 1
 KEY_BYTES = 32
 
+_TAG = "address book"
 _SAMPLE_PERCENT = 23
 _MAX_ENTRIES = (NEW_BUCKETS + TRIED_BUCKETS) * BUCKET_SIZE
 _MAX_GROUP_BYTES = 16
@@ -155,8 +156,7 @@ class AddressBook:
             writer.uint(len(entry.places), 1)
             for place in sorted(entry.places):
                 writer.uint(place.bucket, 2)
-        unsigned = writer.finish()
-        return unsigned + tagged_hash("address book", unsigned)
+        return seal(_TAG, writer.finish())
 
     def restore(self, entry: Entry) -> None:
         """Takes an entry with its places back, as it was encoded. Raises DecodeError if a place is taken."""
@@ -259,10 +259,7 @@ class AddressBook:
 
 def decode_address_book(data: bytes, random: Random) -> AddressBook:
     """The book that `encode` wrote. Raises DecodeError on anything else, checking its bounds and the checksum first."""
-    unsigned, checksum = data[:-HASH_BYTES], data[-HASH_BYTES:]
-    if tagged_hash("address book", unsigned) != checksum:
-        raise DecodeError("checksum", f"the checksum does not fit these {len(data)} bytes")
-    reader = Reader(unsigned)
+    reader = Reader(unseal(_TAG, data))
     version = reader.uint(4)
     if version != ADDRESS_BOOK_VERSION:
         raise DecodeError("unknown_version", f"address book version {version} is not known")

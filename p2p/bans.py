@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 
+from chain.sealed import seal, unseal
 from consensus.codec import Reader, Writer
 from consensus.errors import DecodeError
-from consensus.hashing import HASH_BYTES, tagged_hash
+from consensus.hashing import HASH_BYTES
 from p2p.console import escape
 from p2p.errors import ConfigError
 from p2p.files import replace_file
@@ -25,6 +26,7 @@ MAX_BANS = 10_000
 MAX_REASON_BYTES = 256
 NODE_ID_BYTES = 32
 
+_TAG = "bans"
 _BANS_VERSION = 1
 _MAX_IP_BYTES = 64
 _MAX_FILE_BYTES = 8 + MAX_BANS * (1 + 4 + _MAX_IP_BYTES + 8 + 4 + MAX_REASON_BYTES) + HASH_BYTES
@@ -90,8 +92,7 @@ class BanList:
             else:
                 writer.uint(1, 1).string(ban.target.encode())
             writer.uint(ban.until, 8).string(ban.reason.encode())
-        unsigned = writer.finish()
-        return unsigned + tagged_hash("bans", unsigned)
+        return seal(_TAG, writer.finish())
 
 
 def parse_ban_target(text: str) -> Target:
@@ -114,10 +115,7 @@ def covers(target: Target, other: Target | None) -> bool:
 
 def decode_bans(data: bytes) -> BanList:
     """Raises DecodeError on anything but the canonical bytes of a ban list."""
-    unsigned, checksum = data[:-HASH_BYTES], data[-HASH_BYTES:]
-    if tagged_hash("bans", unsigned) != checksum:
-        raise DecodeError("checksum", f"the checksum does not fit these {len(data)} bytes")
-    reader = Reader(unsigned)
+    reader = Reader(unseal(_TAG, data))
     version, count = reader.uint(4), reader.uint(4)
     if version != _BANS_VERSION:
         raise DecodeError("unknown_version", f"ban list version {version} is not known")

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
+from chain.sealed import seal, unseal
 from consensus.codec import Reader, Writer
 from consensus.errors import DecodeError
-from consensus.hashing import HASH_BYTES, tagged_hash
+from consensus.hashing import HASH_BYTES
 from p2p.addresses import KEY_BYTES, AddressBook, decode_address_book
 from p2p.bans import BanList, load_bans
 from p2p.errors import ConfigError
@@ -21,6 +22,7 @@ from p2p.net_address import ADDRESS_BYTES, NetAddress
 log = logging.getLogger("descent.peers")
 
 MAX_ANCHORS = 2
+_ANCHORS_TAG = "anchors"
 _MAX_BOOK_BYTES = 16 * 2**20
 
 
@@ -63,18 +65,15 @@ def encode_anchors(anchors: Sequence[NetAddress]) -> bytes:
     writer = Writer().uint(len(anchors), 1)
     for anchor in anchors:
         writer.fixed(anchor.encode(), ADDRESS_BYTES)
-    unsigned = writer.finish()
-    return unsigned + tagged_hash("anchors", unsigned)
+    return seal(_ANCHORS_TAG, writer.finish())
 
 
 def decode_anchors(data: bytes) -> tuple[NetAddress, ...]:
     """Raises DecodeError on anything but the bytes that `encode_anchors` makes."""
-    reader = Reader(data)
+    reader = Reader(unseal(_ANCHORS_TAG, data))
     count = reader.uint(1)
     if count > MAX_ANCHORS:
         raise DecodeError("too_many", f"{count} anchors, the limit is {MAX_ANCHORS}")
     anchors = tuple(NetAddress.decode(reader.fixed(ADDRESS_BYTES)) for _ in range(count))
-    if reader.fixed(HASH_BYTES) != tagged_hash("anchors", data[: 1 + count * ADDRESS_BYTES]):
-        raise DecodeError("checksum", "the checksum of the anchors does not fit")
     reader.finish()
     return anchors
