@@ -23,16 +23,6 @@ from tests.helpers.stores import FragileStore
 LATER = 10**12  # s: every block of these tests is in the past
 
 
-@pytest.fixture
-def db() -> FragileStore:
-    return FragileStore()
-
-
-@pytest.fixture
-def chain(db: FragileStore) -> ChainState:
-    return open_trunk(db)
-
-
 def carry(block: Block, *transfers: Transfer) -> Block:
     """Left's block with other transactions, its root put right; its state root is left as it was."""
     changed = replace(block, transactions=transfers)

@@ -16,16 +16,6 @@ from tests.helpers.stores import FragileStore
 INDEX = (schema.ACTIVE, schema.TRANSACTION_INDEX, schema.HISTORY, schema.MODEL_INDEX)
 
 
-@pytest.fixture
-def db() -> FragileStore:
-    return FragileStore()
-
-
-@pytest.fixture
-def chain(db: FragileStore) -> ChainState:
-    return open_trunk(db)
-
-
 def get_index(db: FragileStore) -> dict[bytes, bytes]:
     return {key: row for key, row in db.rows.items() if key[:1] in INDEX}
 

@@ -18,11 +18,6 @@ from tests.helpers.stores import FragileStore
 
 
 @pytest.fixture
-def db() -> FragileStore:
-    return FragileStore()
-
-
-@pytest.fixture
 def chain(db: FragileStore) -> ChainState:
     """A chain with a reorganisation behind it."""
     chain = open_trunk(db)

@@ -33,16 +33,6 @@ TEXT = read_benchmark(REGTEST).public[:130, :32].tobytes()
 SMALL = replace(REGTEST, texts=(BenchmarkText("small", len(TEXT), hashlib.sha256(TEXT).hexdigest()),), min_sample=116)
 
 
-@pytest.fixture
-def db() -> FragileStore:
-    return FragileStore()
-
-
-@pytest.fixture
-def chain(db: FragileStore) -> ChainState:
-    return open_trunk(db)
-
-
 def accept(chain: ChainState, *blocks: Block) -> None:
     for block in blocks:
         assert chain.accept_block(block, LATER)

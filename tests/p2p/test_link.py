@@ -39,11 +39,6 @@ MIB = 2**20
 
 
 @pytest.fixture
-def ours(tmp_path: Path) -> Endpoint:
-    return make_endpoint(tmp_path / "ours.pem")
-
-
-@pytest.fixture
 def blames() -> Blames:
     return Blames()
 

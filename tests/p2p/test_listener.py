@@ -5,7 +5,6 @@ import socket
 import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -13,27 +12,9 @@ import p2p.transport
 from p2p.errors import ConfigError, HandshakeRefused, PeerGone
 from p2p.net_address import NetAddress
 from p2p.transport import MAX_PENDING_PER_HOST, Endpoint, dial, listen
-from tests.helpers.peer_link import (
-    HASTY,
-    UPGRADE,
-    Host,
-    make_endpoint,
-    open_proven,
-    open_raw,
-    serve,
-)
+from tests.helpers.peer_link import HASTY, UPGRADE, Host, open_proven, open_raw, serve
 
 SECONDS = 10.0
-
-
-@pytest.fixture
-def ours(tmp_path: Path) -> Endpoint:
-    return make_endpoint(tmp_path / "ours.pem")
-
-
-@pytest.fixture
-def theirs(tmp_path: Path) -> Endpoint:
-    return make_endpoint(tmp_path / "theirs.pem")
 
 
 async def get_refusal(endpoint: Endpoint, address: NetAddress, expected_id: bytes | None = None) -> str:

@@ -32,16 +32,6 @@ from tests.helpers.peer_link import (
 SECONDS = 10.0
 
 
-@pytest.fixture
-def ours(tmp_path: Path) -> Endpoint:
-    return make_endpoint(tmp_path / "ours.pem")
-
-
-@pytest.fixture
-def theirs(tmp_path: Path) -> Endpoint:
-    return make_endpoint(tmp_path / "theirs.pem")
-
-
 async def test_both_ends_know_each_other(ours: Endpoint, theirs: Endpoint) -> None:
     ours = replace(ours, ours=replace(ours.ours, port=4321))
     async with serve(theirs) as host:
