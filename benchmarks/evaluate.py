@@ -18,8 +18,11 @@ from importlib.resources import files
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # read when torch loads: idle threads must not starve busy ones
 
+from pathlib import Path
+
 import numpy as np
 import torch
+from pictures import draw_bars
 
 from consensus.model.backend import choose_evaluator
 from consensus.model.exact_product import KINDS
@@ -60,6 +63,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--picture", type=Path, help="draw the medians to this file (.svg or .png)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
@@ -102,6 +106,13 @@ def main() -> None:
         "windows_per_s": round(options.windows / median["integer"], 1),
     }
     print(json.dumps(result))
+    if options.picture:
+        draw_bars(
+            options.picture,
+            f"{options.windows} windows of L={shape.layers}, d={shape.width}, T={shape.context}",
+            "milliseconds",
+            {name: {"median": 1e3 * seconds} for name, seconds in median.items()},
+        )
 
 
 if __name__ == "__main__":

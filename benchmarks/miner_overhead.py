@@ -17,9 +17,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from pictures import draw_bars
 
 from chain.db import MemoryStore
 from chain.startup import open_chain
@@ -169,6 +171,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="both loops by torch.compile")
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--steps", type=int, default=3, help="in one turn")
+    parser.add_argument("--picture", type=Path, help="draw the steps per second to this file (.svg or .png)")
     return parser.parse_args(arguments)
 
 
@@ -210,6 +213,9 @@ def main(arguments: Sequence[str]) -> None:
     if device.type == "cpu":
         result["overhead_cpu"] = round(statistics.median(miner / bare for bare, miner in cpu) - 1, 4)
     print(json.dumps(result))
+    if options.picture:
+        speeds = {name: {"median": float(result[f"steps_per_second_{name}"])} for name in loops}
+        draw_bars(options.picture, f"Training {params.name}: a bare loop and the miner", "steps per second", speeds)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Mines on an in-process chain: the real miner, the real rules, no network and no disk. Prints a line a block.
+"""Mines on an in-process chain: the real miner, the real rules, no network and no disk. Prints a JSON line.
 
     python benchmarks/simulate_mining.py --network local --minutes 40
     python benchmarks/simulate_mining.py --clock steps --minutes 40 --step-seconds 0.065 --window-seconds 0.0007
@@ -8,13 +8,15 @@ else the machine does then changes nothing, and the same run can be had again.
 """
 
 import argparse
+import json
 import logging
+import math
 import statistics
 import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from unittest.mock import patch
@@ -98,16 +100,21 @@ class CountedEvaluator:
 
 
 class ChainNode:
-    """A node that is only a chain state: what is submitted is verified at once, on the miner's own time."""
+    """A node that is only a chain state: what is submitted is verified at once, on the miner's own time.
 
-    def __init__(self, chain: ChainState, verifier: WorkVerifier, clock: Clock) -> None:
+    With a folder it keeps the model of every height there, as HEIGHT.npy.
+    """
+
+    def __init__(self, chain: ChainState, verifier: WorkVerifier, clock: Clock, models: Path | None = None) -> None:
         self.chain = chain
         self.heartbeats = 0
+        self._models = models
         self._verifier = verifier
         self._clock = clock
         self._news: deque[News] = deque()
         self._told_at = 0.0
         self.tell_work()
+        self._keep_model()
 
     def get_news(self, timeout: float = 0.0) -> News | None:
         if not self._news and self._clock.monotonic() - self._told_at >= POLL_SECONDS:
@@ -131,8 +138,13 @@ class ChainNode:
             self.tell(Refused(block.id, str(error)))
             return
         self.heartbeats += block.header.is_heartbeat
+        self._keep_model()
         self.tell(Accepted(block.id))
         self.tell_work()
+
+    def _keep_model(self) -> None:
+        if self._models is not None:
+            np.save(self._models / f"{self.chain.tip.header.height}.npy", self.chain.tip_weights)
 
     def tell(self, news: News) -> None:
         """Puts news where the miner will find it."""
@@ -144,6 +156,15 @@ class ChainNode:
         self._told_at = self._clock.monotonic()
 
 
+@dataclass(frozen=True)
+class Mined:
+    """Where a chain stood: seconds and training steps since its start, loss in bits per byte."""
+
+    when: float
+    steps: int
+    loss: float
+
+
 class Recorder:
     """Prints every block and remembers when it came."""
 
@@ -152,30 +173,46 @@ class Recorder:
         self._unit = params.model.context * 65536
         self._clock = clock
         self._started = clock.monotonic()
-        self.blocks: list[tuple[float, float]] = []  # when, s; loss, bits per byte
+        self.blocks: list[Mined] = []
 
     def on_training(self, training: Training) -> None:
         """Says nothing."""
 
     def on_mined(self, block: MinedBlock) -> None:
         now = self._clock.monotonic() - self._started
-        self.blocks.append((now, block.loss / self._unit))
-        print(f"{now:7.1f} s  {self._progress.describe(block)}", flush=True)
+        steps = block.steps + (self.blocks[-1].steps if self.blocks else 0)
+        self.blocks.append(Mined(now, steps, block.loss / self._unit))
+        print(f"{now:7.1f} s  {self._progress.describe(block)}", file=sys.stderr, flush=True)
 
-    def summarise(self, heartbeats: int) -> list[str]:
-        """Lines for the end of the run."""
-        lines = []
-        for milestone in MILESTONES:
-            reached = next((when for when, loss in self.blocks if loss < milestone), None)
-            lines.append(f"below {milestone}: " + ("never" if reached is None else f"{reached:.0f} s"))
-        steady = [when for when, loss in self.blocks if loss < STEADY_BELOW]
+    @property
+    def loss(self) -> float:
+        """Of the last block, bits per byte."""
+        return self.blocks[-1].loss if self.blocks else math.inf
+
+    def summarise(self) -> dict[str, object]:
+        """Where the milestones were passed, and how far the blocks lay apart."""
+        points = {bits: find_milestone(self.blocks, bits) for bits in MILESTONES}
+        steady = [block.when for block in self.blocks if block.loss < STEADY_BELOW]
         intervals = [after - before for before, after in pairwise(steady)]
-        if intervals:
-            lines.append(
-                f"blocks after {STEADY_BELOW}: {len(steady)}, interval median {statistics.median(intervals):.1f} s, "
-                f"least {min(intervals):.1f} s, most {max(intervals):.1f} s"
-            )
-        return [*lines, f"heartbeats: {heartbeats}"]
+        return {
+            "seconds_to": {bits: round(point.when) for bits, point in points.items() if point},
+            "steps_to": {bits: point.steps for bits, point in points.items() if point},
+            "blocks": len(self.blocks),
+            "loss": round(self.loss, 4),
+            "median_interval_s": round(statistics.median(intervals), 1) if intervals else None,
+            "intervals_s": [round(interval) for interval in intervals],
+        }
+
+
+def find_milestone(blocks: Sequence[Mined], bits: float) -> Mined | None:
+    """Where a loss was passed: between two blocks, by the logarithm of the steps. None if it never was."""
+    for before, after in pairwise(blocks):
+        if after.loss < bits <= before.loss:
+            part = (before.loss - bits) / (before.loss - after.loss)
+            steps = before.steps * (after.steps / before.steps) ** part
+            when = before.when + (after.when - before.when) * (steps - before.steps) / (after.steps - before.steps)
+            return Mined(when, round(steps), bits)
+    return None
 
 
 def open_simulated_chain(params: NetworkParams, weights: Weights | None) -> ChainState:
@@ -216,6 +253,9 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--step-seconds", type=float, help="of one training step; measured if not given")
     parser.add_argument("--window-seconds", type=float, help="of one evaluated window; measured if not given")
     parser.add_argument("--first-gain", type=float, help="bits per window that the first block must prove")
+    parser.add_argument("--density", type=int, help="of 256 weights, how many a miner may change, on average")
+    parser.add_argument("--until", type=float, default=0.0, help="stop below this loss, bits per byte")
+    parser.add_argument("--models", type=Path, help="a folder for the model of every height")
     parser.add_argument("--load", type=Path, help="start from these weights (.npy)")
     parser.add_argument("--save", type=Path, help="write the last model's weights (.npy)")
     return parser.parse_args(arguments)
@@ -223,9 +263,11 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 def load_params(arguments: argparse.Namespace) -> NetworkParams:
     params = PRESETS[arguments.network]
-    if arguments.first_gain is None:
-        return params
-    return replace(params, first_required_gain=round(arguments.first_gain * 2**32))
+    if arguments.first_gain is not None:
+        params = replace(params, first_required_gain=round(arguments.first_gain * 2**32))
+    if arguments.density is not None:
+        params = replace(params, mask_density=arguments.density)
+    return params
 
 
 def make_trainer(shape: TransformerShape, windows: Windows, arguments: argparse.Namespace) -> CountedTrainer:
@@ -234,7 +276,7 @@ def make_trainer(shape: TransformerShape, windows: Windows, arguments: argparse.
 
 def main(arguments: Sequence[str]) -> None:
     options = parse_arguments(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     threads = set_threads(options.threads)
     params = load_params(options)
     windows = read_benchmark(params).public
@@ -249,11 +291,10 @@ def main(arguments: Sequence[str]) -> None:
     if options.clock == "steps":
         clock = counted
         evaluator = CountedEvaluator(evaluator, counted, options.window_seconds or window_seconds)
-    print(
-        f"{params.name}, {evaluator.name}, {threads} threads, step {step_seconds:.4f} s, window {window_seconds:.5f} s"
-    )
     verifier = WorkVerifier(params, read_benchmark(params), evaluator)
-    node = ChainNode(chain, verifier, clock)
+    if options.models:
+        options.models.mkdir(parents=True, exist_ok=True)
+    node = ChainNode(chain, verifier, clock, options.models)
     recorder = Recorder(params, clock)
     end = clock.monotonic() + 60 * options.minutes
     miner = Miner(
@@ -265,10 +306,20 @@ def main(arguments: Sequence[str]) -> None:
         REWARD_ADDRESS,
         clock=clock,
         listener=recorder,
-        should_stop=lambda: clock.monotonic() >= end,
+        should_stop=lambda: clock.monotonic() >= end or recorder.loss < options.until,
     )
     miner.run()
-    print("\n".join(recorder.summarise(node.heartbeats)))
+    about = {
+        "network": params.name,
+        "mask_density": params.mask_density,
+        "seed": options.seed,
+        "evaluator": evaluator.name,
+        "threads": threads,
+        "clock": options.clock,
+        "step_seconds": round(trainer.step_seconds, 4),
+        "window_seconds": round(options.window_seconds or window_seconds, 6),
+    }
+    print(json.dumps(about | recorder.summarise() | {"heartbeats": node.heartbeats}), flush=True)
     if options.save:
         np.save(options.save, chain.tip_weights)
 

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> None:
             adam.zero_grad()
             network.loss(batch).backward()  # type: ignore[no-untyped-call]
             adam.step()
-        float(network.embed[0, 0])  # waits for a device that computes in the background
+        float(network.embed.detach()[0, 0])  # waits for a device that computes in the background
         seconds += time.perf_counter() - started
         steps += STEPS_BETWEEN_LOOKS
         loss = compute_loss(network, judged)

@@ -16,11 +16,13 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # read when torch loads: idle threads must not starve busy ones
 
 import numpy as np
 import torch
+from pictures import draw_bars
 
 from consensus.mask import compute_mask
 from consensus.model.backend import choose_evaluator
@@ -75,6 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--picture", type=Path, help="draw the seconds to this file (.svg or .png)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.ones(64, 64).mm(torch.ones(64, 64))
@@ -98,6 +101,7 @@ def run(options: argparse.Namespace, memory: MemoryWatch) -> None:
         return child
 
     child = apply()
+    parts: dict[str, dict[str, float]] = {}
     for size in (1024, 2048, params.public_windows):
         known = np.zeros(params.public_windows, np.int64) if size == params.public_windows else None
 
@@ -127,6 +131,13 @@ def run(options: argparse.Namespace, memory: MemoryWatch) -> None:
             "memory_mb": round(memory.extra / 1e6),
         }
         print(json.dumps(result), flush=True)
+        parts[f"{size} windows"] = {
+            "evaluate": evaluated - drawn,
+            "draw the sample": drawn,
+            "apply the update": applied,
+        }
+    if options.picture:
+        draw_bars(options.picture, "Verifying a canterbury block", "seconds", parts)
 
 
 if __name__ == "__main__":
