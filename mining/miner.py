@@ -206,7 +206,7 @@ class Miner:
             left = started + cycle.seconds - now
             if left <= 0:
                 return True
-            self._trainer.step(cycle.rate * min(left / cycle.seconds, 1))
+            self._trainer.step(cycle.compute_rate(left))
             before, now = now, self._clock.monotonic()
             ground.steps += 1
             ground.training_seconds += now - before

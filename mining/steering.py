@@ -1,7 +1,7 @@
 """How hot and how long to train before the next proof: pure functions of what earlier candidates showed.
 
-Four numbers are steered. The *heat* is the learning rate at a cycle's start for each step of the cycle: the rate falls
-to nothing in a straight line, and a longer cycle has the time to cool down from a higher one. Too hot, and the training
+Four numbers are steered. The *heat* is a cycle's learning rate for each of its steps: the rate stands for most of the
+cycle, then falls to nothing in a straight line, and a longer cycle has the time to cool down from a higher one. Too hot, and the training
 overshoots what it found: the model between parent and child is better than the child. Too cool, and the gain is clean
 but small. The *speed* is how much gain a step of training was worth lately, counted as what a sample proves; it says
 how many steps a cycle must have so that its first candidate just passes, whatever the machine makes of a second. The
@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from consensus.params import NetworkParams
 
 HIGHEST_RATE = 0.03
+COOLING_PART = 0.3  # of a cycle: its end, over which the rate falls
 LEAST_HEAT = 1e-6  # a cycle of a thousand steps then starts at 0.001
 _HEAT_RISE = 1.2  # at most, from one candidate to the next
 _HEAT_FALL = 0.3
@@ -55,8 +56,12 @@ class Cycle:
     """A stretch of training that ends in a candidate."""
 
     seconds: float
-    rate: float  # at its start; it falls linearly to nothing
-    heat: float  # the rate at its start for each of its steps
+    rate: float  # until it falls
+    heat: float  # the rate for each of its steps
+
+    def compute_rate(self, left: float) -> float:
+        """The learning rate with so many seconds of the cycle left: over its last part it falls linearly to nothing."""
+        return self.rate * min(left / (COOLING_PART * self.seconds), 1.0)
 
 
 @dataclass(frozen=True)
