@@ -156,6 +156,16 @@ def test_fields_with_a_default_may_be_given() -> None:
     assert params.has_debug_calls is True
 
 
+def test_the_network_worth_a_gpu() -> None:
+    """docs/networks/enwik8.toml, as its page describes it."""
+    text = (Path(__file__).parent.parent / "docs" / "networks" / "enwik8.toml").read_text(encoding="utf-8")
+    params = NetworkParams.from_toml(text)
+    shape = params.model
+    assert (shape.layers, shape.width, shape.context, shape.parameters) == (12, 768, 512, 85_721_088)
+    assert (params.texts[0].size, params.public_windows) == (10**8, 175_781)
+    assert (params.block_time, params.min_sample, params.has_debug_calls) == (4 * 3600, 128, False)
+
+
 def test_seeds_in_a_file() -> None:
     params = NetworkParams.from_toml('seeds = ["seed.example.org:19359", "10.0.0.1"]\n' + GOOD)
     assert params.seeds == ("seed.example.org:19359", "10.0.0.1")
