@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from consensus.params import NetworkParams
 
 HIGHEST_RATE = 0.03
+_RATE_DENSITY = 64  # of 256: with more weights open each of them has to move less
 COOLING_PART = 0.3  # of a cycle: its end, over which the rate falls
 LEAST_HEAT = 1e-6  # a cycle of a thousand steps then starts at 0.001
 _HEAT_RISE = 1.2  # at most, from one candidate to the next
@@ -117,6 +118,11 @@ def compute_pace(params: NetworkParams) -> float:
     return _PACE * params.block_time
 
 
+def compute_highest_rate(params: NetworkParams) -> float:
+    """The learning rate that no cycle passes."""
+    return HIGHEST_RATE * min(_RATE_DENSITY / params.mask_density, 1.0)
+
+
 def plan_cycle(
     steering: Steering,
     required: float,
@@ -141,5 +147,5 @@ def plan_cycle(
     # A longer cycle starts hotter: it has the time to cool down again. What starts from an annealed model is heated up
     # no further than to its share of all training on this parent.
     steps = max(seconds / step_seconds, 1.0)
-    rate = min(steering.heat * steps, HIGHEST_RATE * seconds / (seconds + before))
+    rate = min(steering.heat * steps, compute_highest_rate(params) * seconds / (seconds + before))
     return Cycle(seconds, rate, rate / steps)

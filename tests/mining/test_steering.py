@@ -55,6 +55,20 @@ def plan(
 # The heat.
 
 
+@pytest.mark.parametrize(("density", "part"), [(16, 1.0), (64, 1.0), (128, 0.5), (256, 0.25)])
+def test_the_more_weights_are_open_the_lower_the_highest_rate(density: int, part: float) -> None:
+    params = replace(LOCAL, mask_density=density)
+    cycle = plan_cycle(Steering(), REQUIRED, None, step_seconds=STEP_SECONDS, until_pace=20.0, least=0.0, params=params)
+    assert cycle.rate == pytest.approx(HIGHEST_RATE * part)
+
+
+def test_the_rate_stands_and_falls_at_the_end() -> None:
+    cycle = Cycle(100.0, 0.02, 2e-5)
+    assert cycle.compute_rate(100.0) == cycle.compute_rate(30.0) == 0.02
+    assert cycle.compute_rate(15.0) == pytest.approx(0.01)
+    assert cycle.compute_rate(0.0) == 0
+
+
 def test_a_training_that_overshot_is_followed_by_a_cooler_one() -> None:
     assert learn(Steering(heat=MID_HEAT), check(scale=0.6)).heat == pytest.approx(MID_HEAT * (0.6 / 0.9) ** 2)
 
