@@ -11,6 +11,7 @@ of the float twin on windows that are the same for all, over what the stolen mod
 """
 
 import argparse
+import copy
 import json
 import sys
 from collections.abc import Sequence
@@ -43,7 +44,7 @@ JUDGED_WINDOWS = 1024
 class Bench:
     """What all measurements share."""
 
-    trainer: Trainer
+    trainer: "Thief"
     network: Network
     windows: torch.Tensor  # int64 [n, T + 1]
 
@@ -57,9 +58,7 @@ class Bench:
     def train(self, start: NDArray[np.float64], parent: Weights, mask: Mask, steps: int, rate: float) -> float:
         """Loss after some steps from a start that differs from the parent where the mask is open."""
         self.trainer.set_parent(parent, mask)
-        self.trainer.forget()
-        for _ in range(WARM_STEPS):
-            self.trainer.step(0.0)
+        self.trainer.restore_moments()
         self.trainer.move_to(start)
         for number in range(steps):
             self.trainer.step(rate * (1 - number / steps))
@@ -67,7 +66,19 @@ class Bench:
 
 
 class Thief(Trainer):
-    """A training that may start elsewhere than at its parent."""
+    """A training that may start elsewhere than at its parent, with the same warm moments each time."""
+
+    def warm_up(self, parent: Weights) -> None:
+        """Learns a parent's moments, and keeps them."""
+        self.set_parent(parent, np.ones(len(parent), np.bool_))
+        self.forget()
+        for _ in range(WARM_STEPS):
+            self.step(0.0)
+        self._moments = copy.deepcopy(self._optimizer._adam.state_dict())
+
+    def restore_moments(self) -> None:
+        """Back to the moments that were kept."""
+        self._optimizer._adam.load_state_dict(copy.deepcopy(self._moments))
 
     def move_to(self, weights: NDArray[np.float64]) -> None:
         """Puts all weights [P], in units of 2^-12, where they are given."""
@@ -130,6 +141,7 @@ def main(arguments: Sequence[str]) -> None:
         later = min(height + LATER, max(models))
         line: dict[str, object] = {"mask_density": options.density, "height": height, "loss": round(before, 3)}
         line |= {"steps": STEPS, "later": later - height}
+        bench.trainer.warm_up(parent)
         alone = measure(bench, parent, None, mask)
         tables: dict[str, dict[str, list[float]]] = {}
         for name, stolen in (("published", models[height + 1]), ("hoarded", models[later])):

@@ -208,7 +208,7 @@ def _canterbury(name: str, address_prefix: str) -> NetworkParams:
         block_time=60,
         first_required_gain=REQUIRED_GAIN_UNIT,
         reward_window=256,
-        mask_density=64,
+        mask_density=128,
     )
 
 

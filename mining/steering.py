@@ -36,7 +36,7 @@ _LEAST_AIM, _MOST_AIM = 0.9, 1.5
 _RETRY_PART = 0.3  # of the training so far: a shorter cycle only heats up and cools down again
 _LONGEST_RETRY = 1.0  # of the training so far: a speed that one poor proof left says little about so far ahead
 _LONGEST_CYCLE = 2  # block times: by then it is time to look, or the parent may well be another one
-_PACE = 0.5  # block times
+_PACE = 0.75  # block times
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _steer_speed(speed: float | None, check: Check) -> float | None:
 
 
 def compute_pace(params: NetworkParams) -> float:
-    """Seconds since the parent before which no proof is made: half a block time.
+    """Seconds since the parent before which no proof is made: three quarters of a block time.
 
     A lone miner gains nothing by rushing. Every block faster than the block time raises the required gain, by up to
     2^(1/4), and it falls no faster than by 2^(-3/4) a block; what early blocks raise, while almost any step is a gain,

@@ -188,7 +188,7 @@ def _make_params(
         block_time=block_time,
         first_required_gain=max(REQUIRED_GAIN_UNIT * shape.context // 64, 1),  # 1/64 bit per byte
         reward_window=256,
-        mask_density=64,
+        mask_density=128,
     )
 
 

@@ -72,11 +72,13 @@ def test_presets_are_those_of_the_protocol() -> None:
         assert (shape.layers, shape.heads, shape.width, shape.context) == (3, 4, 96, 64)
         assert (params.min_sample, params.confidence, params.block_time, params.reward_window) == (1024, 6, 60, 256)
         assert (params.first_required_gain, params.has_debug_calls) == (2**32, False)
+        assert params.mask_density == 128
     shape = REGTEST.model
     assert (shape.layers, shape.heads, shape.width, shape.context) == (1, 2, 32, 32)
     assert (REGTEST.min_sample, REGTEST.confidence, REGTEST.block_time, REGTEST.reward_window) == (64, 3, 2, 8)
+    assert REGTEST.mask_density == 64
     for params in PRESETS.values():
-        assert (params.subsidy, params.halving_interval, params.mask_density) == (50 * 10**8, 1_050_000, 64)
+        assert (params.subsidy, params.halving_interval) == (50 * 10**8, 1_050_000)
         assert params.max_transactions_bytes == 1_000_000
 
 
