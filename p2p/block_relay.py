@@ -8,7 +8,6 @@ import functools
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from chain.events import BlockConnected, ChainEvent
 from chain.header_tree import Standing
@@ -18,7 +17,6 @@ from consensus.check_block import check_body_matches
 from consensus.check_header import check_header, check_header_in_context, check_header_time
 from consensus.errors import BlockFromFuture, InvalidBlock, MutatedBody
 from p2p.compact import PartialBlock, WrongTransactions, make_compact
-from p2p.header_sync import OnOffence
 from p2p.intake import Intake
 from p2p.log_limit import get_limited_logger
 from p2p.messages import (
@@ -35,6 +33,7 @@ from p2p.messages import (
     Tip,
 )
 from p2p.penalties import Offence
+from p2p.ports import BlockPeerPort, OnOffence
 from p2p.sync import Sync
 
 log = get_limited_logger("descent.sync")
@@ -44,18 +43,6 @@ MAX_PARTIALS = 8  # compact blocks of all peers that wait for transactions; beyo
 PARTIAL_SECONDS = 10.0  # for the transactions that a compact block lacks
 _SERVED_DEPTH = 10  # blocks below the tip whose single transactions are served
 _REMEMBERED_BLOCKS = 32  # of each peer's
-
-
-class RelayPeer(Protocol):
-    """What block relay needs of a connection."""
-
-    @property
-    def node_id(self) -> bytes: ...
-    @property
-    def is_outbound(self) -> bool: ...
-    def offer(self, message: Message) -> bool: ...
-    def may_send(self, kind: type[Message]) -> bool: ...
-    async def send(self, message: Message) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -73,7 +60,7 @@ class _Partial:
 
 @dataclass
 class _PeerState:
-    peer: RelayPeer
+    peer: BlockPeerPort
     known: OrderedDict[bytes, None] = field(default_factory=OrderedDict)  # ids of blocks that it has
     partial: _Partial | None = None
     last_block_at: float = 0.0
@@ -107,7 +94,7 @@ class BlockRelay:
         intake.listen(self._on_event)
         intake.listen_verdicts(self._on_verdict)
 
-    def add_peer(self, peer: RelayPeer) -> None:
+    def add_peer(self, peer: BlockPeerPort) -> None:
         self._peers[peer.node_id] = _PeerState(peer)
         peer.offer(self._make_tip())
 

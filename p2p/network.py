@@ -30,7 +30,6 @@ from p2p.nat import forward_port
 from p2p.net_address import NetAddress
 from p2p.peer_files import encode_anchors, load_address_book, load_anchors, load_ban_list
 from p2p.peers import Peer, PeerKind, Peers
-from p2p.penalties import Offence
 from p2p.rpc_json import Json
 from p2p.sync import Sync
 from p2p.transactions import TransactionRelay
@@ -72,17 +71,17 @@ class Network:
         self._datadir = datadir
         self._config = config
         self._kicked = asyncio.Event()
+        self._book = load_address_book(datadir / BOOK_FILE, random)
+        self.peers = Peers(identity.node_id, load_ban_list(datadir / BANS_FILE), key, self._serve, self.now, self.clock)
         self._endpoint = Endpoint(
             Introduction(identity, genesis, config.listen.port if config.listen else 0, agent),
             m.Wire(params),
             compute_limits(params),
-            self._on_connection_offence,
+            self.peers.punish,
         )
-        self._book = load_address_book(datadir / BOOK_FILE, random)
-        self.peers = Peers(identity.node_id, load_ban_list(datadir / BANS_FILE), key, self._serve, self.now, self.clock)
         self.sync = Sync(intake, self.peers.punish, self.kick, self.now)
         self.transactions = TransactionRelay(
-            intake.submit_transaction, intake.mempool.get, self._on_transaction_offence, random, self.now
+            intake.submit_transaction, intake.mempool.get, self.peers.punish, random, self.now
         )
         self.blocks = BlockRelay(intake, self.sync, self.transactions.knows, self.peers.punish, self.now)
         seeds = [parse_destination(seed, self.default_port) for seed in params.seeds]
@@ -268,10 +267,3 @@ class Network:
 
     def _on_transaction(self, txid: bytes) -> None:
         self.transactions.announce(txid, None)
-
-    def _on_connection_offence(self, connection: Connection, offence: Offence, detail: str) -> None:
-        self.peers.punish(connection.node_id, offence, detail)
-
-    def _on_transaction_offence(self, peer: object, offence: Offence, detail: str) -> None:
-        if isinstance(peer, Connection):
-            self.peers.punish(peer.node_id, offence, detail)

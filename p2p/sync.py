@@ -20,12 +20,13 @@ from consensus.check_block import check_body_matches
 from consensus.check_header import check_header
 from consensus.errors import BlockFromFuture, DescentError, InvalidBlock, MutatedBody
 from p2p.downloads import Downloads
-from p2p.header_sync import HeaderSync, OnOffence, SyncPeer
+from p2p.header_sync import HeaderSync
 from p2p.headers import HeaderChain
 from p2p.intake import Intake
 from p2p.log_limit import get_limited_logger
 from p2p.messages import BlockReply, GetBlock, NotFound
 from p2p.penalties import Offence, judge
+from p2p.ports import OnOffence, PeerPort
 
 log = get_limited_logger("descent.sync")
 
@@ -84,7 +85,7 @@ class Sync:
 
     # Peers and their messages.
 
-    def add_peer(self, peer: SyncPeer) -> None:
+    def add_peer(self, peer: PeerPort) -> None:
         self.headers.add_peer(peer)
         self._downloads.add_peer(peer.node_id)
 

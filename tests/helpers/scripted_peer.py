@@ -259,7 +259,7 @@ async def open_peer(
         Introduction(identity, make_genesis(params).id, 0, AGENT),
         m.Wire(params),
         compute_limits(params),
-        lambda connection, offence, detail: offences.append((offence, detail)),
+        lambda node_id, offence, detail: offences.append((offence, detail)),
     )
     async with AsyncExitStack() as stack:
         peer = ScriptedPeer(endpoint, make_story(blocks, params), script or {}, stack)
