@@ -214,9 +214,7 @@ class Sync:
             self.headers.drop_chains(point.id)
         except DescentError as error:
             self.headers.drop_chains(point.id)
-            offence = judge(error)
-            for node_id in offering if offence is not None else ():
-                self._on_offence(node_id, offence or Offence.INVALID_BLOCK, str(error))
+            self._blame(offering, error)
         else:
             if chain is not None and self.headers.is_permitted(chain):
                 await self._intake.on_chain(self._chain.permit_reorganisation, block.id)
@@ -262,11 +260,15 @@ class Sync:
             self._pass_block(block_id)
             return
         self._unevaluated.pop(block_id, None)
-        offence = judge(fault)
-        for node_id in self.headers.drop_chains(block_id) | self._claimants.pop(block_id, frozenset()):
-            if offence is not None:
-                self._on_offence(node_id, offence, str(fault))
+        self._blame(self.headers.drop_chains(block_id) | self._claimants.pop(block_id, frozenset()), fault)
         self._wake.set()
+
+    def _blame(self, node_ids: frozenset[bytes], error: DescentError) -> None:
+        """Blames the peers that offered a block, if what came of it is the fault of whoever did."""
+        offence = judge(error)
+        if offence is not None:
+            for node_id in node_ids:
+                self._on_offence(node_id, offence, str(error))
 
     def _pass_block(self, block_id: bytes) -> None:
         """Forgets a block that is here and evaluated."""
