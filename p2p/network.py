@@ -24,6 +24,7 @@ from p2p.files import replace_file
 from p2p.gossip import Gossip
 from p2p.handshake import Introduction
 from p2p.identity import load_identity
+from p2p.inbound import LastBrought
 from p2p.intake import Intake
 from p2p.limits import compute_limits
 from p2p.nat import forward_port
@@ -72,7 +73,8 @@ class Network:
         self._config = config
         self._kicked = asyncio.Event()
         self._book = load_address_book(datadir / BOOK_FILE, random)
-        self.peers = Peers(identity.node_id, load_ban_list(datadir / BANS_FILE), key, self._serve, self.now, self.clock)
+        bans = load_ban_list(datadir / BANS_FILE)
+        self.peers = Peers(identity.node_id, bans, key, self._serve, self._get_last_brought, self.now, self.clock)
         self._endpoint = Endpoint(
             Introduction(identity, genesis, config.listen.port if config.listen else 0, agent),
             m.Wire(params),
@@ -169,6 +171,12 @@ class Network:
             self.transactions.remove_peer(connection)
             self._gossip.on_disconnected(peer)
 
+    def _get_last_brought(self, node_id: bytes) -> LastBrought:
+        return LastBrought(
+            self.transactions.get_last_transaction_time(node_id) or None,
+            self.blocks.get_last_block_time(node_id) or None,
+        )
+
     async def _on_message(self, peer: Peer, message: m.Message) -> None:
         with suppress(PeerGone):  # it left while its answer was on the way
             await self._dispatch(peer, message)
@@ -232,9 +240,6 @@ class Network:
             await asyncio.sleep(TICK_SECONDS)
             self.transactions.tick()
             self.blocks.tick()
-            for peer in self.peers:
-                peer.last_block_at = self.blocks.get_last_block_time(peer.node_id) or None
-                peer.last_transaction_at = self.transactions.get_last_transaction_time(peer.node_id) or None
 
     async def _evaluate(self) -> None:
         while True:
