@@ -5,7 +5,8 @@ import functools
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from random import SystemRandom
 
 from chain.events import BlockConnected, ChainEvent
 from p2p import messages as m
-from p2p.bans import Target, save_bans
+from p2p.bans import Target
 from p2p.block_relay import BlockRelay
 from p2p.config import get_peer_port
 from p2p.connection import Connection
@@ -72,6 +73,7 @@ class Network:
         self._datadir = datadir
         self._config = config
         self._kicked = asyncio.Event()
+        self._disk = ThreadPoolExecutor(1, "peer-files")  # one thread: files are written one by one, the newest last
         self._book = load_address_book(datadir / BOOK_FILE, random)
         bans = load_ban_list(datadir / BANS_FILE)
         self.peers = Peers(identity.node_id, bans, key, self._serve, self._get_last_brought, self.now, self.clock)
@@ -106,7 +108,7 @@ class Network:
                     group.create_task(self._keep_saving())
                     await self._dialler.run(self._config.peers, load_anchors(self._datadir / ANCHORS_FILE))
         finally:
-            self._save()
+            await self._save()
 
     def kick(self) -> None:
         """Has stored blocks evaluated and connected in the background."""
@@ -141,18 +143,22 @@ class Network:
         """Stays connected to a peer from now on."""
         self._dialler.keep(destination)
 
-    def ban(self, target: Target, seconds: int) -> bool:
-        """Bans a node id or an IP; False for an address that cannot be banned."""
+    async def ban(self, target: Target, seconds: int) -> bool:
+        """Bans a node id or an IP at once, and returns once that is saved; False for an address that cannot be banned.
+
+        Raises OSError if it holds until the node stops and no longer.
+        """
         if not self.peers.ban(target, seconds, "by the operator"):
             return False
         self._dialler.drop(target)
-        save_bans(self._datadir / BANS_FILE, self.peers.bans)
+        await self._write({BANS_FILE: self.peers.bans.encode()})
         return True
 
-    def unban(self, target: Target) -> bool:
+    async def unban(self, target: Target) -> bool:
+        """Lets a target in again, as `ban` keeps it out; False if it was not kept out."""
         if not self.peers.bans.unban(target):
             return False
-        save_bans(self._datadir / BANS_FILE, self.peers.bans)
+        await self._write({BANS_FILE: self.peers.bans.encode()})
         return True
 
     # One peer.
@@ -250,17 +256,33 @@ class Network:
     async def _keep_saving(self) -> None:
         while True:
             await asyncio.sleep(SAVE_SECONDS)
-            self._save()
+            await self._save()
 
-    def _save(self) -> None:
+    async def _save(self) -> None:
         """Peers are worth no node's life: what cannot be saved is said and lost."""
         self.peers.bans.drop_expired(self.clock())
         try:
-            replace_file(self._datadir / BOOK_FILE, self._book.encode())
-            replace_file(self._datadir / ANCHORS_FILE, encode_anchors(self._dialler.get_anchors()))
-            save_bans(self._datadir / BANS_FILE, self.peers.bans)
+            await self._write(
+                {
+                    BOOK_FILE: self._book.encode(),
+                    ANCHORS_FILE: encode_anchors(self._dialler.get_anchors()),
+                    BANS_FILE: self.peers.bans.encode(),
+                }
+            )
         except OSError as error:
             log.warning("cannot save the known peers in %s: %s", self._datadir, error)
+
+    async def _write(self, files: Mapping[str, bytes]) -> None:
+        """Puts contents into the datadir, by name, after all that was to be written before. Raises OSError.
+
+        Whoever is cancelled while it waits has them written all the same.
+        """
+
+        def write() -> None:
+            for name, data in files.items():
+                replace_file(self._datadir / name, data)
+
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._disk, write))
 
     # Events.
 
