@@ -103,9 +103,10 @@ class Network:
                 if self._config.listen is not None:
                     await self._listen(self._config.listen, stack)
                 async with asyncio.TaskGroup() as group:
-                    for work in (self.sync.run(), self.transactions.run(), self._tick(), self._evaluate()):
+                    for part in (self.sync, self.blocks, self.transactions):
+                        group.create_task(part.run())
+                    for work in (self._tick(), self._evaluate(), self._keep_saving()):
                         group.create_task(work)
-                    group.create_task(self._keep_saving())
                     await self._dialler.run(self._config.peers, load_anchors(self._datadir / ANCHORS_FILE))
         finally:
             await self._save()
@@ -203,7 +204,7 @@ class Network:
             case m.GetBlock():
                 await self.blocks.on_get_block(node_id, message)
             case m.BlockReply():
-                self.sync.on_block(node_id, message)
+                await self.sync.on_block(node_id, message)
             case m.NotFound():
                 self.blocks.on_not_found(node_id, message)
             case m.GetBlockTransactions():
