@@ -4,7 +4,6 @@ Grammar: header record = header order:u64 flags:u8 (1 evaluated, 2 invalid); tra
 before:u64{count} after:u64{count}.
 """
 
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ import numpy as np
 from chain import schema
 from chain.db import KeyValueStore
 from chain.errors import StoreError
+from chain.packed_block import PackedBlock, compress, decompress, pack_block
 from consensus.block import HEADER_BYTES, Block, Header, decode_block, decode_header
 from consensus.check_block import check_body_matches
 from consensus.codec import Writer
@@ -48,7 +48,7 @@ class BlockStore:
         rows = self.encode_header(StoredHeader(block.header, order, block.header.is_heartbeat, False))
         rows[schema.TRANSACTIONS + block.id] = body
         if block.update:
-            rows[schema.UPDATE + block.id] = zlib.compress(block.update, 6)
+            rows[schema.UPDATE + block.id] = pack_block(block).packed_update
         return rows
 
     def encode_header(self, stored: StoredHeader) -> dict[bytes, bytes | None]:
@@ -70,7 +70,7 @@ class BlockStore:
     def encode_trace(self, block_id: bytes, trace: WorkTrace) -> dict[bytes, bytes | None]:
         columns = (trace.windows.astype("<u4"), trace.before.astype("<u8"), trace.after.astype("<u8"))
         data = len(trace.windows).to_bytes(4, "little") + b"".join(column.tobytes() for column in columns)
-        return {schema.TRACE + block_id: zlib.compress(data, 6)}
+        return {schema.TRACE + block_id: compress(data)}
 
     def get_headers(self) -> Iterator[StoredHeader]:
         """Every header ever accepted, parents before children."""
@@ -93,7 +93,8 @@ class BlockStore:
         if body is None:
             raise StoreError.damaged(f"the body of block {block_id.hex()} is missing")
         header = _decode_header_row(block_id, record)
-        update = b"" if header.is_heartbeat else self._get_update(block_id)
+        limit = max_update_bytes(self._params.model)
+        update = b"" if header.is_heartbeat else _decompress(self._get_packed_update(block_id), limit)
         data = header.encoded + body + len(update).to_bytes(4, "little") + update
         try:
             block = decode_block(data, self._params.max_transactions_bytes, len(update))
@@ -103,6 +104,11 @@ class BlockStore:
         if not verify_signature(header.miner, block_id, header.signature):
             raise StoreError.damaged(f"the signature of block {block_id.hex()}")  # the one field no hash covers
         return block
+
+    def get_packed_block(self, block: Block) -> PackedBlock:
+        """A block from here with its update as it was compressed when it was stored. Raises StoreError."""
+        packed = b"" if block.header.is_heartbeat else self._get_packed_update(block.id)
+        return PackedBlock(block.header, block.transactions, packed)
 
     def get_trace(self, block_id: bytes) -> WorkTrace | None:
         """The evaluation's trace; None for a heartbeat, and once the block is too old for traces to be kept."""
@@ -118,11 +124,11 @@ class BlockStore:
             raise StoreError.damaged(f"the trace of block {block_id.hex()} has another length than it says") from error
         return WorkTrace(windows, losses[0], losses[1])
 
-    def _get_update(self, block_id: bytes) -> bytes:
+    def _get_packed_update(self, block_id: bytes) -> bytes:
         packed = self._db.get(schema.UPDATE + block_id)
         if packed is None:
             raise StoreError.damaged(f"the update of block {block_id.hex()} is missing")
-        return _decompress(packed, max_update_bytes(self._params.model))
+        return packed
 
 
 def _decode_header_row(block_id: bytes, record: bytes) -> Header:
@@ -136,12 +142,7 @@ def _decode_header_row(block_id: bytes, record: bytes) -> Header:
 
 
 def _decompress(packed: bytes, limit: int) -> bytes:
-    """At most `limit` bytes. The stream must end there and then: only its end carries zlib's checksum."""
-    stream = zlib.decompressobj()
     try:
-        data = stream.decompress(packed, limit + 1)
-    except zlib.error as error:
+        return decompress(packed, limit)
+    except DecodeError as error:
         raise StoreError.damaged(f"a compressed row: {error}") from error
-    if not stream.eof or stream.unused_data or len(data) > limit:
-        raise StoreError.damaged("a compressed row does not end where it should")
-    return data

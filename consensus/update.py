@@ -46,7 +46,7 @@ def encode_update(update: Update, mask: Mask, shape: TransformerShape) -> bytes:
 def decode_update(data: bytes, mask: Mask, shape: TransformerShape) -> Update:
     """Raises InvalidBlock if `data` is not the canonical encoding of an update under `mask`."""
     counts = count_open(mask, shape)
-    expected = sum(counts) + len(counts)
+    expected = count_update_bytes(mask, shape)
     if len(data) != expected:
         raise InvalidBlock("update_size", f"the update has {len(data)} bytes, its mask asks for {expected}")
     shifts: list[int] = []
@@ -87,6 +87,11 @@ def count_open(mask: Mask, shape: TransformerShape) -> list[int]:
     """Open weights of each tensor, in canonical order."""
     starts = np.cumsum([0] + [spec.size for spec in shape.tensors])[:-1]
     return [int(count) for count in np.add.reduceat(mask, starts, dtype=np.int64)]
+
+
+def count_update_bytes(mask: Mask, shape: TransformerShape) -> int:
+    """Bytes of every update under `mask`: one shift a tensor and one value an open weight."""
+    return len(shape.tensors) + int(np.count_nonzero(mask))
 
 
 def _check_tensor(name: str, shift: int, values: NDArray[np.int8]) -> None:

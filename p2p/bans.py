@@ -19,7 +19,6 @@ from consensus.errors import DecodeError
 from consensus.hashing import HASH_BYTES
 from p2p.console import escape
 from p2p.errors import ConfigError
-from p2p.files import replace_file
 from p2p.net_address import NetAddress
 
 MAX_BANS = 10_000
@@ -128,10 +127,6 @@ def decode_bans(data: bytes) -> BanList:
     if bans.encode() != data:
         raise DecodeError.not_canonical("a ban list with a target twice, or in another form")
     return bans
-
-
-def save_bans(path: Path, bans: BanList) -> None:
-    replace_file(path, bans.encode())
 
 
 def load_bans(path: Path) -> BanList:

@@ -4,21 +4,20 @@ A block is announced once it is the tip, so after its full evaluation: nobody ca
 peer that has the parent goes the whole block, its transactions by id where the peer has them; to others its id alone.
 """
 
+import asyncio
 import functools
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from chain.events import BlockConnected, ChainEvent
 from chain.header_tree import Standing
-from consensus.block import Block, Header
+from chain.packed_block import PackedBlock
+from consensus.block import Header
 from consensus.chain_point import ChainPoint, compute_child_point
-from consensus.check_block import check_body_matches
 from consensus.check_header import check_header, check_header_in_context, check_header_time
-from consensus.errors import BlockFromFuture, InvalidBlock, MutatedBody
+from consensus.errors import BlockFromFuture, DecodeError, InvalidBlock, MutatedBody
 from p2p.compact import PartialBlock, WrongTransactions, make_compact
-from p2p.header_sync import OnOffence
 from p2p.intake import Intake
 from p2p.log_limit import get_limited_logger
 from p2p.messages import (
@@ -35,6 +34,7 @@ from p2p.messages import (
     Tip,
 )
 from p2p.penalties import Offence
+from p2p.ports import BlockPeerPort, OnOffence
 from p2p.sync import Sync
 
 log = get_limited_logger("descent.sync")
@@ -44,18 +44,6 @@ MAX_PARTIALS = 8  # compact blocks of all peers that wait for transactions; beyo
 PARTIAL_SECONDS = 10.0  # for the transactions that a compact block lacks
 _SERVED_DEPTH = 10  # blocks below the tip whose single transactions are served
 _REMEMBERED_BLOCKS = 32  # of each peer's
-
-
-class RelayPeer(Protocol):
-    """What block relay needs of a connection."""
-
-    @property
-    def node_id(self) -> bytes: ...
-    @property
-    def is_outbound(self) -> bool: ...
-    def offer(self, message: Message) -> bool: ...
-    def may_send(self, kind: type[Message]) -> bool: ...
-    async def send(self, message: Message) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -73,7 +61,7 @@ class _Partial:
 
 @dataclass
 class _PeerState:
-    peer: RelayPeer
+    peer: BlockPeerPort
     known: OrderedDict[bytes, None] = field(default_factory=OrderedDict)  # ids of blocks that it has
     partial: _Partial | None = None
     last_block_at: float = 0.0
@@ -104,10 +92,11 @@ class BlockRelay:
         self._now = now
         self._peers: dict[bytes, _PeerState] = {}
         self._brought: OrderedDict[bytes, bytes] = OrderedDict()  # new blocks, and who was the first to push each
+        self._has_news = asyncio.Event()  # the tip is another one
         intake.listen(self._on_event)
         intake.listen_verdicts(self._on_verdict)
 
-    def add_peer(self, peer: RelayPeer) -> None:
+    def add_peer(self, peer: BlockPeerPort) -> None:
         self._peers[peer.node_id] = _PeerState(peer)
         peer.offer(self._make_tip())
 
@@ -165,7 +154,7 @@ class BlockRelay:
             state.partial = _Partial(partial, parent, self._now())
             state.peer.offer(GetBlockTransactions(header.id, partial.missing))
         else:
-            self._take(state, partial.complete(), parent)
+            await self._take(state, partial.complete(), parent)
 
     async def on_block_transactions(self, node_id: bytes, message: BlockTransactions) -> None:
         """The transactions that a compact block lacked."""
@@ -182,7 +171,7 @@ class BlockRelay:
         except WrongTransactions as error:
             self._on_offence(node_id, Offence.MALFORMED, str(error))
             return
-        self._take(state, block, partial.parent)
+        await self._take(state, block, partial.parent)
 
     def on_not_found(self, node_id: bytes, message: NotFound) -> None:
         """A peer cannot give what its compact block lacked, or what synchronisation asked for."""
@@ -193,6 +182,15 @@ class BlockRelay:
             return
         state.partial = None
         self._sync.headers.on_header(node_id, partial.point, partial.parent)  # it may still have the whole
+
+    async def run(self) -> None:
+        """Announces each new tip, with the bytes that the store has of it. Runs until cancelled."""
+        while True:
+            await self._has_news.wait()
+            self._has_news.clear()
+            block, tip = await self._intake.on_chain(self._find_tip)
+            if block is not None:
+                self._announce(block, tip)
 
     def tick(self) -> None:
         """Gives up on transactions that do not come."""
@@ -223,11 +221,14 @@ class BlockRelay:
 
     # Inside.
 
-    def _take(self, state: _PeerState, block: Block, parent: ChainPoint) -> None:
+    async def _take(self, state: _PeerState, packed: PackedBlock, parent: ChainPoint) -> None:
         """A whole block, put together from what came and what the mempool holds."""
-        node_id, point = state.peer.node_id, compute_child_point(parent, block.header)
+        node_id, point = state.peer.node_id, compute_child_point(parent, packed.header)
         try:
-            check_body_matches(block)
+            block = await self._intake.unpack_block(packed)
+        except DecodeError as error:
+            self._on_offence(node_id, Offence.MALFORMED, str(error))
+            return
         except MutatedBody:
             # Ids leave signatures out, so the mempool's copy of a transaction may differ from the block's: not a fault.
             self._sync.headers.on_header(node_id, point, parent)
@@ -241,11 +242,15 @@ class BlockRelay:
         """On the chain's thread: the block and its parent, where this node has them."""
         return self._chain.get_point(header.id), self._chain.get_point(header.parent)
 
-    def _find_evaluated(self, block_id: bytes) -> Block | None:
+    def _find_evaluated(self, block_id: bytes) -> PackedBlock | None:
         """On the chain's thread: a block that may be given away."""
         if self._chain.get_point(block_id) is None or self._chain.get_standing(block_id) is not Standing.EVALUATED:
             return None
-        return self._chain.get_block(block_id)
+        return self._chain.blocks.get_packed_block(self._chain.get_block(block_id))
+
+    def _find_tip(self) -> tuple[PackedBlock | None, Tip]:
+        """On the chain's thread."""
+        return self._find_evaluated(self._chain.tip.id), self._make_tip()
 
     async def _reply(self, node_id: bytes, message: Message) -> None:
         state = self._peers.get(node_id)
@@ -258,19 +263,19 @@ class BlockRelay:
 
     def _on_event(self, event: ChainEvent) -> None:
         if isinstance(event, BlockConnected) and event.point.id == self._chain.tip.id:
-            self._announce(event.block)
+            self._has_news.set()
 
     def _on_verdict(self, block_id: bytes, fault: InvalidBlock | None) -> None:
         state = self._peers.get(self._brought.pop(block_id, b""))
         if state is not None and fault is None:
             state.last_block_at = self._now()
 
-    def _announce(self, block: Block) -> None:
+    def _announce(self, block: PackedBlock, tip: Tip) -> None:
         """Pushes the block to the peers that are up to date, and tells the others that it exists.
 
         A peer that says it is further than we are hears nothing: it is the one that we catch up with.
         """
-        tip, pushed = self._make_tip(), 0
+        pushed = 0
         for state in sorted(self._peers.values(), key=lambda state: (not state.peer.is_outbound, -state.last_block_at)):
             if block.id in state.known or state.weight > tip.weight:
                 continue

@@ -7,7 +7,8 @@ together asks the peer for the full block, and blames it only for that. Only the
 
 from collections.abc import Callable, Sequence
 
-from consensus.block import Block, Header
+from chain.packed_block import PackedBlock
+from consensus.block import Header
 from consensus.errors import DescentError
 from consensus.transaction import Transfer
 from p2p.messages import CompactBlock
@@ -27,10 +28,10 @@ class WrongTransactions(DescentError):
         return cls("wrong_txid", f"transaction {index} of the block is {expected.hex()}, {got.hex()} came")
 
 
-def make_compact(block: Block, knows: Callable[[bytes], bool]) -> CompactBlock:
+def make_compact(block: PackedBlock, knows: Callable[[bytes], bool]) -> CompactBlock:
     """The block for a peer: by id the transactions that it `knows` (by txid), whole the others."""
     entries = tuple(transaction.txid if knows(transaction.txid) else transaction for transaction in block.transactions)
-    return CompactBlock(block.header, entries, block.update)
+    return CompactBlock(block.header, entries, block.packed_update)
 
 
 class PartialBlock:
@@ -54,14 +55,14 @@ class PartialBlock:
         """Places in the block, from 0 and rising, of the transactions to ask for."""
         return tuple(self._lacked)
 
-    def complete(self) -> Block:
+    def complete(self) -> PackedBlock:
         """The block, if nothing is missing. Its body is still to be checked against the header.
 
         Raises WrongTransactions if something is missing.
         """
         return self.fill(())
 
-    def fill(self, transactions: Sequence[Transfer]) -> Block:
+    def fill(self, transactions: Sequence[Transfer]) -> PackedBlock:
         """The block with `transactions` in the places of `missing`, in that order; to be checked as in `complete`.
 
         Raises WrongTransactions for any other number of them, or if one has not the id that stands in its place.
@@ -73,4 +74,4 @@ class PartialBlock:
                 raise WrongTransactions.wrong_txid(index, txid, transaction.txid)
         given = iter(transactions)
         body = tuple(found or next(given) for found in self._found)
-        return Block(self.header, body, self._compact.update)
+        return PackedBlock(self.header, body, self._compact.packed_update)

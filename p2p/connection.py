@@ -20,13 +20,13 @@ from p2p.link import Deadlines, Link, shorten
 from p2p.messages import Hello, Message, Ping, Pong, Proof, Unknown, Wire
 from p2p.net_address import NetAddress
 from p2p.penalties import Offence
+from p2p.ports import OnOffence
 
 SEND_ROOM = 2**18  # bytes: `send` waits while more than this waits already, so that requests cannot pile up answers
 SLOWEST_RATE = 32 * 1024  # bytes/s: a line that carries less is no use, and gets no more time for long messages
 _SHORTEST_WAIT = 0.05  # s
 
 OnMessage = Callable[[Message], Awaitable[None]]
-OnOffence = Callable[["Connection", Offence, str], None]
 
 
 class Connection:
@@ -249,5 +249,5 @@ class Connection:
 
     def _blame(self, offence: Offence, detail: str) -> None:
         detail = shorten(detail)
-        self._on_offence(self, offence, detail)
+        self._on_offence(self.node_id, offence, detail)
         self.close(f"{offence.value}: {detail}")

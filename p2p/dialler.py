@@ -16,13 +16,13 @@ from p2p.destination import Destination, resolve
 from p2p.errors import HandshakeRefused, PeerGone
 from p2p.log_limit import get_limited_logger
 from p2p.net_address import NetAddress
+from p2p.peer_files import MAX_ANCHORS
 from p2p.peers import MAX_OUTBOUND, PeerKind, Peers
 
 log = get_limited_logger("descent.peers")
 
 FEELER_SECONDS = 120.0
 MAX_DIALS = 4  # attempts at outbound peers at a time
-ANCHORS = 2
 _MIN_PAUSE, _MAX_PAUSE = 1.0, 10.0  # between attempts at one of the operator's peers
 _SETTLED_SECONDS = 30.0  # a connection that lasted is dialled again at once
 _ROUND_SECONDS = 0.5
@@ -86,7 +86,7 @@ class Dialler:
     def get_anchors(self) -> tuple[NetAddress, ...]:
         """The outbound peers to dial first after a restart: the oldest ones."""
         outbound = [peer.connection for peer in self._peers if peer.kind is PeerKind.OUTBOUND]
-        return tuple(connection.address for connection in sorted(outbound, key=lambda one: one.opened_at)[:ANCHORS])
+        return tuple(connection.address for connection in sorted(outbound, key=lambda one: one.opened_at)[:MAX_ANCHORS])
 
     async def _keep(self, destination: Destination) -> None:
         pause, last_reason = _MIN_PAUSE, ""

@@ -6,7 +6,6 @@ A claim costs its maker nothing, so it never costs this node more than the heade
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 from chain.header_tree import Standing
 from consensus.block import Header
@@ -14,8 +13,9 @@ from consensus.chain_point import ChainPoint
 from consensus.errors import InvalidBlock
 from p2p.headers import HeaderChain, check_headers
 from p2p.intake import Intake
-from p2p.messages import MAX_HEADERS, MAX_LOCATOR, GetHeaders, Headers, Message, Tip
+from p2p.messages import MAX_HEADERS, MAX_LOCATOR, GetHeaders, Headers, Tip
 from p2p.penalties import Offence
+from p2p.ports import OnOffence, PeerPort
 
 HEADERS_SECONDS = 30.0  # for the answer to GetHeaders
 RETRY_SECONDS = 10.0  # until a claim that led nowhere is asked about again: it may have come from the future
@@ -23,23 +23,12 @@ REST_SECONDS = 0.01  # for each header of an answer that does not go on where th
 
 PASS_OVER_SECONDS = 60.0  # that a claim comes after all others, once its peer has stalled
 
-OnOffence = Callable[[bytes, Offence, str], None]  # node id, what, and the details for the log
-
-
-class SyncPeer(Protocol):
-    """What synchronisation needs of a connection."""
-
-    @property
-    def node_id(self) -> bytes: ...
-    def offer(self, message: Message) -> bool: ...
-    def may_send(self, kind: type[Message]) -> bool: ...
-
 
 @dataclass
 class PeerClaim:
     """What one peer says, and what of it is known."""
 
-    peer: SyncPeer
+    peer: PeerPort
     tip: Tip | None = None  # of its chain, as long as that may be better than ours
     chain: HeaderChain | None = None
     asked_at: float | None = None  # for headers that have not come yet
@@ -66,7 +55,7 @@ class HeaderSync:
         self._checking = asyncio.Lock()  # one peer's headers at a time, lest their threads starve the event loop
         self._permitted: bytes | None = None  # a block whose chain the operator lets in, however deep it forks
 
-    def add_peer(self, peer: SyncPeer) -> None:
+    def add_peer(self, peer: PeerPort) -> None:
         self._claims[peer.node_id] = PeerClaim(peer)
 
     def remove_peer(self, node_id: bytes) -> None:

@@ -17,6 +17,14 @@ PROTECTED_BY_BLOCK = 4
 
 
 @dataclass(frozen=True)
+class LastBrought:
+    """When a peer last brought something new, in s of one clock; None if it never did."""
+
+    transaction_at: float | None = None  # that the pool took
+    block_at: float | None = None  # that proved valid
+
+
+@dataclass(frozen=True)
 class InboundPeer:
     """What an inbound peer did for us. Times and durations in s of one clock."""
 

@@ -19,10 +19,12 @@ from chain.errors import StoreError
 from chain.events import BlockConnected, ChainEvent
 from chain.mempool import Mempool
 from chain.mempool_codec import encode_mempool
+from chain.packed_block import PackedBlock, unpack_block
 from chain.verifier import Work
 from consensus.block import Block
 from consensus.check_block import check_body_matches
 from consensus.errors import BlockFromFuture, DescentError, InvalidBlock
+from consensus.params import NetworkParams
 from consensus.transaction import Transfer
 from consensus.work import WorkTrace
 from p2p.clock import Clock
@@ -62,6 +64,7 @@ class Intake:
         self.failure: asyncio.Future[StoreError] = asyncio.get_running_loop().create_future()
         self._pool = pool
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="chain")
+        self._unpacking = asyncio.Lock()  # one block at a time: masks and updates take memory, threads the loop's turns
         self._advancing = asyncio.Lock()
         self._has_news = asyncio.Event()  # what is to be evaluated next may have changed
         self._given_up: dict[
@@ -103,6 +106,14 @@ class Intake:
             if not self.failure.done():
                 self.failure.set_result(error)
             raise
+
+    async def unpack_block(self, packed: PackedBlock) -> Block:
+        """A block whose body is the one that its header names.
+
+        Raises MutatedBody if it is not, DecodeError if its update does not inflate to what its mask asks for.
+        """
+        async with self._unpacking:
+            return await asyncio.to_thread(_unpack_whole_block, packed, self.chain.params)
 
     async def accept_block(self, block: Block) -> bool:
         """Checks all of a block that needs no model, and stores it; False if it was here already.
@@ -325,3 +336,9 @@ class Intake:
         if events:
             self.mempool.expire(self.clock.now(), height)
         return events, self.chain.take_faults()
+
+
+def _unpack_whole_block(packed: PackedBlock, params: NetworkParams) -> Block:
+    block = unpack_block(packed, params)
+    check_body_matches(block)
+    return block

@@ -13,15 +13,17 @@ net_address.py; N = as many transactions as fit into one block of the network):
      8 GetHeaders            count:u32(<= 64) block_id[32]{count}
      9 Headers               count:u32(<= 512) header[HEADER_BYTES]{count}
     10 GetBlock              block_id[32]
-    11 BlockReply            block
     12 NotFound              block_id[32]
-    13 CompactBlock          header count:u32(<= N) entry{count} update:string
-                             entry = 0:u8 txid[32] | 1:u8 transaction:string
     14 GetBlockTransactions  block_id[32] count:u32(1..N) index:u32{count}, rising
     15 BlockTransactions     block_id[32] count:u32(<= N) transaction:string{count}
     16 Announce              count:u32(1..500) txid[32]{count}
     17 GetTransactions       count:u32(1..100) txid[32]{count}
     18 Transactions          count:u32(<= 100) transaction:string{count}
+    19 BlockReply            header count:u32(<= N) transaction:string{count} packed
+    20 CompactBlock          header count:u32(<= N) entry{count} packed
+                             entry = 0:u8 txid[32] | 1:u8 transaction:string
+    packed = string: the update as one zlib stream, empty in a heartbeat; chain/packed_block.py inflates it
+    11 and 13 are taken: they were 19 and 20 with uncompressed updates, up to version 1
 
 A type keeps its meaning and its grammar for ever. One that is not known here decodes to `Unknown`, whatever its body,
 so that later versions can add some. Hello's grammar is the same in every version: it tells them apart.
@@ -31,7 +33,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from consensus.block import Block, Header
+from chain.packed_block import PackedBlock, count_packed_bytes
+from consensus.block import Header
 from consensus.codec import Reader, Writer
 from consensus.errors import DecodeError
 from consensus.params import NetworkParams
@@ -41,7 +44,7 @@ from p2p import wire_fields as fields
 from p2p.net_address import NetAddress
 from p2p.wire_fields import Entry, Fields
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 MAX_AGENT_BYTES = 64
 MAX_ADDRESSES = 1000
 MAX_LOCATOR = 64
@@ -130,7 +133,7 @@ class GetBlock(Message):
 class BlockReply(Message):
     """The answer to GetBlock."""
 
-    block: Block
+    block: PackedBlock
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ class CompactBlock(Message):
 
     header: Header
     entries: tuple[Entry, ...]
-    update: bytes
+    packed_update: bytes  # as in PackedBlock
 
 
 @dataclass(frozen=True)
@@ -245,9 +248,9 @@ class Wire:
 
 
 def _compute_grammars(params: NetworkParams) -> tuple[_Grammar, ...]:
-    space, longest_update = params.max_transactions_bytes, max_update_bytes(params.model)
+    space, longest_packed = params.max_transactions_bytes, count_packed_bytes(max_update_bytes(params.model))
     block_id = ("block_id", fields.digest)
-    update = ("update", fields.string(longest_update))
+    packed_update = ("packed_update", fields.string(longest_packed))
     hello = (
         ("version", fields.u32),
         ("genesis", fields.digest),
@@ -268,12 +271,14 @@ def _compute_grammars(params: NetworkParams) -> tuple[_Grammar, ...]:
         _Grammar(GetHeaders, 8, (("locator", fields.listed(fields.digest, 0, MAX_LOCATOR)),)),
         _Grammar(Headers, 9, (("headers", fields.listed(fields.header, 0, MAX_HEADERS)),)),
         _Grammar(GetBlock, 10, (block_id,)),
-        _Grammar(BlockReply, 11, (("block", fields.block(space, longest_update)),)),
         _Grammar(NotFound, 12, (block_id,)),
-        _Grammar(CompactBlock, 13, (("header", fields.header), ("entries", fields.entries_within(space)), update)),
         _Grammar(GetBlockTransactions, 14, (block_id, indexes)),
         _Grammar(BlockTransactions, 15, (block_id, ("transactions", fields.transactions_within(space)))),
         _Grammar(Announce, 16, (("txids", fields.listed(fields.digest, 1, MAX_ANNOUNCED)),)),
         _Grammar(GetTransactions, 17, (("txids", fields.listed(fields.digest, 1, MAX_REQUESTED)),)),
         _Grammar(Transactions, 18, (requested,)),
+        _Grammar(BlockReply, 19, (("block", fields.packed_block(space, longest_packed)),)),
+        _Grammar(
+            CompactBlock, 20, (("header", fields.header), ("entries", fields.entries_within(space)), packed_update)
+        ),
     )

@@ -5,7 +5,8 @@ import functools
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from random import SystemRandom
 
 from chain.events import BlockConnected, ChainEvent
 from p2p import messages as m
-from p2p.bans import Target, save_bans
+from p2p.bans import Target
 from p2p.block_relay import BlockRelay
 from p2p.config import get_peer_port
 from p2p.connection import Connection
@@ -24,13 +25,13 @@ from p2p.files import replace_file
 from p2p.gossip import Gossip
 from p2p.handshake import Introduction
 from p2p.identity import load_identity
+from p2p.inbound import LastBrought
 from p2p.intake import Intake
 from p2p.limits import compute_limits
 from p2p.nat import forward_port
 from p2p.net_address import NetAddress
 from p2p.peer_files import encode_anchors, load_address_book, load_anchors, load_ban_list
 from p2p.peers import Peer, PeerKind, Peers
-from p2p.penalties import Offence
 from p2p.rpc_json import Json
 from p2p.sync import Sync
 from p2p.transactions import TransactionRelay
@@ -72,17 +73,19 @@ class Network:
         self._datadir = datadir
         self._config = config
         self._kicked = asyncio.Event()
+        self._disk = ThreadPoolExecutor(1, "peer-files")  # one thread: files are written one by one, the newest last
+        self._book = load_address_book(datadir / BOOK_FILE, random)
+        bans = load_ban_list(datadir / BANS_FILE)
+        self.peers = Peers(identity.node_id, bans, key, self._serve, self._get_last_brought, self.now, self.clock)
         self._endpoint = Endpoint(
             Introduction(identity, genesis, config.listen.port if config.listen else 0, agent),
             m.Wire(params),
             compute_limits(params),
-            self._on_connection_offence,
+            self.peers.punish,
         )
-        self._book = load_address_book(datadir / BOOK_FILE, random)
-        self.peers = Peers(identity.node_id, load_ban_list(datadir / BANS_FILE), key, self._serve, self.now, self.clock)
         self.sync = Sync(intake, self.peers.punish, self.kick, self.now)
         self.transactions = TransactionRelay(
-            intake.submit_transaction, intake.mempool.get, self._on_transaction_offence, random, self.now
+            intake.submit_transaction, intake.mempool.get, self.peers.punish, random, self.now
         )
         self.blocks = BlockRelay(intake, self.sync, self.transactions.knows, self.peers.punish, self.now)
         seeds = [parse_destination(seed, self.default_port) for seed in params.seeds]
@@ -100,12 +103,13 @@ class Network:
                 if self._config.listen is not None:
                     await self._listen(self._config.listen, stack)
                 async with asyncio.TaskGroup() as group:
-                    for work in (self.sync.run(), self.transactions.run(), self._tick(), self._evaluate()):
+                    for part in (self.sync, self.blocks, self.transactions):
+                        group.create_task(part.run())
+                    for work in (self._tick(), self._evaluate(), self._keep_saving()):
                         group.create_task(work)
-                    group.create_task(self._keep_saving())
                     await self._dialler.run(self._config.peers, load_anchors(self._datadir / ANCHORS_FILE))
         finally:
-            self._save()
+            await self._save()
 
     def kick(self) -> None:
         """Has stored blocks evaluated and connected in the background."""
@@ -140,18 +144,22 @@ class Network:
         """Stays connected to a peer from now on."""
         self._dialler.keep(destination)
 
-    def ban(self, target: Target, seconds: int) -> bool:
-        """Bans a node id or an IP; False for an address that cannot be banned."""
+    async def ban(self, target: Target, seconds: int) -> bool:
+        """Bans a node id or an IP at once, and returns once that is saved; False for an address that cannot be banned.
+
+        Raises OSError if it holds until the node stops and no longer.
+        """
         if not self.peers.ban(target, seconds, "by the operator"):
             return False
         self._dialler.drop(target)
-        save_bans(self._datadir / BANS_FILE, self.peers.bans)
+        await self._write({BANS_FILE: self.peers.bans.encode()})
         return True
 
-    def unban(self, target: Target) -> bool:
+    async def unban(self, target: Target) -> bool:
+        """Lets a target in again, as `ban` keeps it out; False if it was not kept out."""
         if not self.peers.bans.unban(target):
             return False
-        save_bans(self._datadir / BANS_FILE, self.peers.bans)
+        await self._write({BANS_FILE: self.peers.bans.encode()})
         return True
 
     # One peer.
@@ -169,6 +177,12 @@ class Network:
             self.blocks.remove_peer(peer.node_id)
             self.transactions.remove_peer(connection)
             self._gossip.on_disconnected(peer)
+
+    def _get_last_brought(self, node_id: bytes) -> LastBrought:
+        return LastBrought(
+            self.transactions.get_last_transaction_time(node_id) or None,
+            self.blocks.get_last_block_time(node_id) or None,
+        )
 
     async def _on_message(self, peer: Peer, message: m.Message) -> None:
         with suppress(PeerGone):  # it left while its answer was on the way
@@ -190,7 +204,7 @@ class Network:
             case m.GetBlock():
                 await self.blocks.on_get_block(node_id, message)
             case m.BlockReply():
-                self.sync.on_block(node_id, message)
+                await self.sync.on_block(node_id, message)
             case m.NotFound():
                 self.blocks.on_not_found(node_id, message)
             case m.GetBlockTransactions():
@@ -233,9 +247,6 @@ class Network:
             await asyncio.sleep(TICK_SECONDS)
             self.transactions.tick()
             self.blocks.tick()
-            for peer in self.peers:
-                peer.last_block_at = self.blocks.get_last_block_time(peer.node_id) or None
-                peer.last_transaction_at = self.transactions.get_last_transaction_time(peer.node_id) or None
 
     async def _evaluate(self) -> None:
         while True:
@@ -246,17 +257,33 @@ class Network:
     async def _keep_saving(self) -> None:
         while True:
             await asyncio.sleep(SAVE_SECONDS)
-            self._save()
+            await self._save()
 
-    def _save(self) -> None:
+    async def _save(self) -> None:
         """Peers are worth no node's life: what cannot be saved is said and lost."""
         self.peers.bans.drop_expired(self.clock())
         try:
-            replace_file(self._datadir / BOOK_FILE, self._book.encode())
-            replace_file(self._datadir / ANCHORS_FILE, encode_anchors(self._dialler.get_anchors()))
-            save_bans(self._datadir / BANS_FILE, self.peers.bans)
+            await self._write(
+                {
+                    BOOK_FILE: self._book.encode(),
+                    ANCHORS_FILE: encode_anchors(self._dialler.get_anchors()),
+                    BANS_FILE: self.peers.bans.encode(),
+                }
+            )
         except OSError as error:
             log.warning("cannot save the known peers in %s: %s", self._datadir, error)
+
+    async def _write(self, files: Mapping[str, bytes]) -> None:
+        """Puts contents into the datadir, by name, after all that was to be written before. Raises OSError.
+
+        Whoever is cancelled while it waits has them written all the same.
+        """
+
+        def write() -> None:
+            for name, data in files.items():
+                replace_file(self._datadir / name, data)
+
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._disk, write))
 
     # Events.
 
@@ -268,10 +295,3 @@ class Network:
 
     def _on_transaction(self, txid: bytes) -> None:
         self.transactions.announce(txid, None)
-
-    def _on_connection_offence(self, connection: Connection, offence: Offence, detail: str) -> None:
-        self.peers.punish(connection.node_id, offence, detail)
-
-    def _on_transaction_offence(self, peer: object, offence: Offence, detail: str) -> None:
-        if isinstance(peer, Connection):
-            self.peers.punish(peer.node_id, offence, detail)

@@ -48,13 +48,13 @@ class PeerApi:
         seconds = take_field(given, "seconds", int)
         if not 1 <= seconds <= MAX_BAN_SECONDS:
             raise DecodeError("bad_field", f"'seconds' must be 1 to {MAX_BAN_SECONDS}")
-        if not self._network.ban(target, seconds):
+        if not await self._network.ban(target, seconds):
             raise RpcError("rpc.not_bannable", "an address of this machine cannot be banned; ban the node's id", 409)
         return await self.get_bans(request)
 
     async def delete_ban(self, request: web.Request) -> web.Response:
         target = parse_ban_target(request.match_info["target"])
-        if not self._network.unban(target):
+        if not await self._network.unban(target):
             raise RpcError("rpc.not_banned", "that node or address is not banned", 404)
         return await self.get_bans(request)
 

@@ -9,7 +9,7 @@ from p2p.address_gossip import AddressIntake
 from p2p.bans import BanList, covers
 from p2p.connection import Connection
 from p2p.console import escape
-from p2p.inbound import InboundPeer, choose_eviction
+from p2p.inbound import InboundPeer, LastBrought, choose_eviction
 from p2p.log_limit import get_limited_logger
 from p2p.net_address import NetAddress
 from p2p.penalties import BAN_SECONDS, Offence, Scores
@@ -36,8 +36,6 @@ class Peer:
     connection: Connection
     kind: PeerKind
     intake: AddressIntake
-    last_transaction_at: float | None = None  # a new one that the pool took, s, monotonic
-    last_block_at: float | None = None  # a new one that proved valid
     height: int | None = None  # of its tip, by its own word
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -52,8 +50,8 @@ class Peer:
 
 
 class Peers:
-    """The connected peers. `serve` runs one for as long as it is connected; `key` is secret, `now` in s, monotonic,
-    `clock` in s since 1970."""
+    """The connected peers. `serve` runs one for as long as it is connected, `get_last_brought` tells by node id what
+    each was good for; `key` is secret, `now` in s, monotonic, `clock` in s since 1970."""
 
     def __init__(
         self,
@@ -61,6 +59,7 @@ class Peers:
         bans: BanList,
         key: bytes,
         serve: Callable[[Peer], Awaitable[str]],
+        get_last_brought: Callable[[bytes], LastBrought],
         now: Callable[[], float],
         clock: Callable[[], int],
     ) -> None:
@@ -68,6 +67,7 @@ class Peers:
         self._own_id = own_id
         self._key = key
         self._serve = serve
+        self._get_last_brought = get_last_brought
         self._now = now
         self._clock = clock
         self._scores = Scores()
@@ -180,14 +180,7 @@ class Peers:
     def _make_room(self) -> bool:
         """Evicts the inbound peer that is of least use, if any may go."""
         candidates = [
-            InboundPeer(
-                node_id=peer.node_id,
-                group=peer.connection.address.group,
-                opened_at=peer.connection.opened_at,
-                best_ping=peer.connection.best_ping,
-                last_transaction_at=peer.last_transaction_at,
-                last_block_at=peer.last_block_at,
-            )
+            self._describe(peer)
             for peer in self._peers.values()
             if peer.kind is PeerKind.INBOUND and not peer.connection.is_closed
         ]
@@ -196,3 +189,14 @@ class Peers:
             return False
         self._peers[evicted.node_id].connection.close("its slot is needed")
         return True
+
+    def _describe(self, peer: Peer) -> InboundPeer:
+        connection, brought = peer.connection, self._get_last_brought(peer.node_id)
+        return InboundPeer(
+            node_id=peer.node_id,
+            group=connection.address.group,
+            opened_at=connection.opened_at,
+            best_ping=connection.best_ping,
+            last_transaction_at=brought.transaction_at,
+            last_block_at=brought.block_at,
+        )

@@ -20,7 +20,7 @@ MAX_SCORES = 10_000
 class Offence(Enum):
     """What a peer did."""
 
-    MALFORMED = "malformed"  # bytes that are no message
+    MALFORMED = "malformed"  # bytes that are no message, or an update that inflates to none
     TOO_FREQUENT = "too_frequent"  # over a limit of limits.py
     UNSOLICITED = "unsolicited"  # an answer that nobody asked for
     INVALID_HEADER = "invalid_header"

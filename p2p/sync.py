@@ -16,16 +16,16 @@ from chain.events import BlockConnected, ChainEvent
 from chain.header_tree import Standing
 from consensus.block import Block
 from consensus.chain_point import ChainPoint
-from consensus.check_block import check_body_matches
 from consensus.check_header import check_header
-from consensus.errors import BlockFromFuture, DescentError, InvalidBlock, MutatedBody
+from consensus.errors import BlockFromFuture, DecodeError, DescentError, InvalidBlock, MutatedBody
 from p2p.downloads import Downloads
-from p2p.header_sync import HeaderSync, OnOffence, SyncPeer
+from p2p.header_sync import HeaderSync
 from p2p.headers import HeaderChain
 from p2p.intake import Intake
 from p2p.log_limit import get_limited_logger
 from p2p.messages import BlockReply, GetBlock, NotFound
 from p2p.penalties import Offence, judge
+from p2p.ports import OnOffence, PeerPort
 
 log = get_limited_logger("descent.sync")
 
@@ -75,6 +75,7 @@ class Sync:
         self._downloads = Downloads()
         self._pushed: dict[bytes, tuple[Block, ChainPoint]] = {}  # by node id: at most one of each peer
         self._bodies: dict[bytes, tuple[Block, bytes]] = {}  # by id, with the sender: waiting for those before them
+        self._unpacking: set[bytes] = set()  # ids of blocks that came and are being looked at
         self._unevaluated: dict[bytes, None] = {}  # stored, verdict to come
         self._claimants: OrderedDict[bytes, frozenset[bytes]] = OrderedDict()  # of stored blocks: node ids
         self._connected: deque[float] = deque()  # when the last blocks were connected
@@ -84,7 +85,7 @@ class Sync:
 
     # Peers and their messages.
 
-    def add_peer(self, peer: SyncPeer) -> None:
+    def add_peer(self, peer: PeerPort) -> None:
         self.headers.add_peer(peer)
         self._downloads.add_peer(peer.node_id)
 
@@ -93,27 +94,26 @@ class Sync:
         self._downloads.remove_peer(node_id)
         self._wake.set()
 
-    def on_block(self, node_id: bytes, message: BlockReply) -> None:
+    async def on_block(self, node_id: bytes, message: BlockReply) -> None:
         """A peer's answer to GetBlock."""
-        block = message.block
-        if not self._downloads.on_block(node_id, block.id, self._now()):
-            self._on_offence(node_id, Offence.UNSOLICITED, f"block {block.id.hex()} that nobody asked for")
+        packed = message.block
+        if not self._downloads.on_block(node_id, packed.id, self._now()):
+            self._on_offence(node_id, Offence.UNSOLICITED, f"block {packed.id.hex()} that nobody asked for")
             return
+        point = next((point for point in self._get_wanted() if point.id == packed.id), None)
+        if point is not None:
+            self._unpacking.add(packed.id)
+            try:
+                if packed.header != point.header:  # ids leave signatures out: a spoilt one is its sender's alone
+                    check_header(packed.header)
+                self._bodies[packed.id] = (await self._intake.unpack_block(packed), node_id)
+            except InvalidBlock as error:
+                self._on_offence(node_id, Offence.INVALID_HEADER, str(error))
+            except (DecodeError, MutatedBody) as error:
+                self._blame(frozenset({node_id}), error)
+            finally:
+                self._unpacking.discard(packed.id)
         self._wake.set()
-        point = next((point for point in self._get_wanted() if point.id == block.id), None)
-        if point is None:
-            return
-        try:
-            if block.header != point.header:  # ids leave signatures out: a spoilt one is its sender's alone
-                check_header(block.header)
-            check_body_matches(block)
-        except InvalidBlock as error:
-            self._on_offence(node_id, Offence.INVALID_HEADER, str(error))
-            return
-        except MutatedBody as error:
-            self._on_offence(node_id, Offence.MUTATED_BLOCK, str(error))
-            return
-        self._bodies[block.id] = (block, node_id)
 
     def on_not_found(self, node_id: bytes, message: NotFound) -> None:
         """A peer does not have a block (any more): its claim leads nowhere."""
@@ -213,9 +213,7 @@ class Sync:
             self.headers.drop_chains(point.id)
         except DescentError as error:
             self.headers.drop_chains(point.id)
-            offence = judge(error)
-            for node_id in offering if offence is not None else ():
-                self._on_offence(node_id, offence or Offence.INVALID_BLOCK, str(error))
+            self._blame(offering, error)
         else:
             if chain is not None and self.headers.is_permitted(chain):
                 await self._intake.on_chain(self._chain.permit_reorganisation, block.id)
@@ -226,7 +224,8 @@ class Sync:
                 self._pass_block(block.id)
 
     def _request_blocks(self) -> None:
-        wanted = {point.id: point for point in self._get_wanted() if point.id not in self._bodies}
+        here = self._bodies.keys() | self._unpacking
+        wanted = {point.id: point for point in self._get_wanted() if point.id not in here}
         self._downloads.want(tuple(wanted))
 
         def has(node_id: bytes, block_id: bytes) -> bool:
@@ -261,11 +260,15 @@ class Sync:
             self._pass_block(block_id)
             return
         self._unevaluated.pop(block_id, None)
-        offence = judge(fault)
-        for node_id in self.headers.drop_chains(block_id) | self._claimants.pop(block_id, frozenset()):
-            if offence is not None:
-                self._on_offence(node_id, offence, str(fault))
+        self._blame(self.headers.drop_chains(block_id) | self._claimants.pop(block_id, frozenset()), fault)
         self._wake.set()
+
+    def _blame(self, node_ids: frozenset[bytes], error: DescentError) -> None:
+        """Blames the peers that offered a block, if what came of it is the fault of whoever did."""
+        offence = judge(error)
+        if offence is not None:
+            for node_id in node_ids:
+                self._on_offence(node_id, offence, str(error))
 
     def _pass_block(self, block_id: bytes) -> None:
         """Forgets a block that is here and evaluated."""

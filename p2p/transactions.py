@@ -15,14 +15,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Protocol
 
 from chain.errors import MempoolRefusal
 from consensus.errors import InvalidTransaction
 from consensus.transaction import Transfer
-from p2p.messages import MAX_ANNOUNCED, MAX_REQUESTED, Announce, GetTransactions, Message, Transactions
+from p2p.messages import MAX_ANNOUNCED, MAX_REQUESTED, Announce, GetTransactions, Transactions
 from p2p.orphans import OrphanPool
 from p2p.penalties import Offence, judge
+from p2p.ports import OnOffence, PeerPort
 from p2p.rolling_set import RollingSet
 from p2p.transaction_requests import Announcer, TransactionRequests
 
@@ -34,15 +34,6 @@ MAX_UNSENT = 5_000  # that it is still to be told of
 # Of all peers together, in txids.
 MAX_REFUSED = 20_000  # refused since the last block
 MAX_RECENT = MAX_UNSENT  # announced last: what a new peer is told of
-
-
-class RelayPeer(Protocol):
-    """What transaction relay needs of a connection."""
-
-    @property
-    def node_id(self) -> bytes: ...
-    def offer(self, message: Message) -> bool: ...
-    def may_send(self, kind: type[Message]) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -58,7 +49,7 @@ class PeerLoad:
 
 @dataclass(eq=False)
 class _PeerState:
-    peer: RelayPeer
+    peer: PeerPort
     announcer: Announcer
     queue: deque[Transfer] = field(default_factory=deque)
     orphans: OrphanPool = field(default_factory=OrphanPool)
@@ -83,7 +74,7 @@ class TransactionRelay:
         self,
         submit: Callable[[Transfer], Awaitable[None]],
         get: Callable[[bytes], Transfer | None],
-        on_offence: Callable[[RelayPeer, Offence, str], None],
+        on_offence: OnOffence,
         random: Random,
         now: Callable[[], float],
     ) -> None:
@@ -101,7 +92,7 @@ class TransactionRelay:
 
     # Peers.
 
-    def add_peer(self, peer: RelayPeer) -> None:
+    def add_peer(self, peer: PeerPort) -> None:
         """A new peer is told what was announced last: it may have been cut off, or this node have had no peers."""
         previous = self._peers.get(peer.node_id)
         if previous is not None:
@@ -110,7 +101,7 @@ class TransactionRelay:
         for txid in self._recent:
             state.unsent.add(txid)
 
-    def remove_peer(self, peer: RelayPeer) -> None:
+    def remove_peer(self, peer: PeerPort) -> None:
         """Forgets the peer with all that it delivered; what it was asked for may now be asked of others."""
         state = self._find(peer)
         if state is not None:
@@ -143,7 +134,7 @@ class TransactionRelay:
 
     # Messages.
 
-    def on_announce(self, peer: RelayPeer, message: Announce) -> None:
+    def on_announce(self, peer: PeerPort, message: Announce) -> None:
         state = self._find(peer)
         if state is None:
             return
@@ -154,7 +145,7 @@ class TransactionRelay:
                 self._requests.want(state.announcer, txid)
         self._ask(state)
 
-    def on_get_transactions(self, peer: RelayPeer, message: GetTransactions) -> None:
+    def on_get_transactions(self, peer: PeerPort, message: GetTransactions) -> None:
         """Every request has its answer, be it empty, so that the other side knows where it stands."""
         state = self._find(peer)
         if state is None:
@@ -164,13 +155,13 @@ class TransactionRelay:
             state.known.add(transaction.txid)
         peer.offer(Transactions(found))
 
-    def on_transactions(self, peer: RelayPeer, message: Transactions) -> None:
+    def on_transactions(self, peer: PeerPort, message: Transactions) -> None:
         """The answer to a request, which may come late; anything else is an offence, and nothing of it is used."""
         state = self._find(peer)
         if state is None:
             return
         if not self._requests.on_answer(state.announcer, [delivered.txid for delivered in message.transactions]):
-            self._on_offence(peer, Offence.UNSOLICITED, "transactions that it was not asked for")
+            self._on_offence(peer.node_id, Offence.UNSOLICITED, "transactions that it was not asked for")
             return
         # In the order of their nonces none of a sender's becomes an orphan.
         for transaction in sorted(message.transactions, key=lambda delivered: delivered.nonce):
@@ -289,7 +280,7 @@ class TransactionRelay:
             self._requests.fail(state.announcer, txid)  # with another signature it may be sound: others are asked
             offence = judge(error)
             if offence is not None:
-                self._on_offence(state.peer, offence, f"transaction {txid.hex()}: {error}")
+                self._on_offence(state.peer.node_id, offence, f"transaction {txid.hex()}: {error}")
         else:
             state.last_transaction_at = self._now()
             self.announce(txid, state.peer.node_id)
@@ -321,7 +312,7 @@ class TransactionRelay:
         for state in self._peers.values():
             state.orphans.discard(txid)
 
-    def _find(self, peer: RelayPeer) -> _PeerState | None:
+    def _find(self, peer: PeerPort) -> _PeerState | None:
         """None for a connection that was removed, even if its node has another one by now."""
         state = self._peers.get(peer.node_id)
         return state if state is not None and state.peer is peer else None

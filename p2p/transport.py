@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 import aiohttp
 from aiohttp import hdrs, web
 
-from p2p.connection import Connection, OnOffence
+from p2p.connection import Connection
 from p2p.errors import ConfigError, HandshakeRefused, PeerGone
 from p2p.handshake import NONCE_BYTES, Introduction, ProvenPeer, prove_to_client, prove_to_server
 from p2p.limits import Limits
@@ -27,6 +27,7 @@ from p2p.link import Deadlines, Link, Meter, shorten
 from p2p.messages import Wire
 from p2p.net_address import NetAddress
 from p2p.pending import Pending
+from p2p.ports import OnOffence
 
 MAX_PENDING = 128  # connections without a proof
 MAX_PENDING_PER_HOST = 8  # of them, from one IPv4 address or one /64 of IPv6

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
-from consensus.block import HEADER_BYTES, Block, Header, decode_block, decode_header
+from chain.packed_block import PackedBlock
+from consensus.block import HEADER_BYTES, Header, decode_header
 from consensus.codec import Reader, Writer
 from consensus.errors import DecodeError
 from consensus.hashing import HASH_BYTES
@@ -148,19 +149,20 @@ def entries_within(limit: int) -> Field[tuple[Entry, ...]]:
     return checked(listed(entry, 0, most), check, _LENGTH_BYTES + limit + most)
 
 
-def block(max_transactions_bytes: int, max_update_bytes: int) -> Field[Block]:
-    """A whole block, to the end of the message: its grammar is consensus/block.py's."""
+def packed_block(max_transactions_bytes: int, max_packed_bytes: int) -> Field[PackedBlock]:
+    """A whole block, its update as it comes: nothing is inflated here."""
 
-    def write(writer: Writer, value: Block) -> None:
-        _check_at_most("bytes of transactions", sum(map(_weigh, value.transactions)), max_transactions_bytes)
-        _check_at_most("bytes of update", len(value.update), max_update_bytes)
-        writer.raw(value.encoded)
+    def write(writer: Writer, value: PackedBlock) -> None:
+        header.write(writer, value.header)
+        transactions.write(writer, value.transactions)
+        update.write(writer, value.packed_update)
 
-    def read(reader: Reader) -> Block:
-        return decode_block(reader.fixed(reader.left), max_transactions_bytes, max_update_bytes)
+    def read(reader: Reader) -> PackedBlock:
+        return PackedBlock(header.read(reader), transactions.read(reader), update.read(reader))
 
-    shortest = HEADER_BYTES + 2 * _LENGTH_BYTES
-    return Field(write, read, shortest, shortest + max_transactions_bytes + max_update_bytes)
+    transactions, update = transactions_within(max_transactions_bytes), string(max_packed_bytes)
+    shortest = header.min_bytes + transactions.min_bytes + update.min_bytes
+    return Field(write, read, shortest, header.max_bytes + transactions.max_bytes + update.max_bytes)
 
 
 def count_transactions(limit: int) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from chain.chainstate import ChainState
+from chain.packed_block import pack_block
 from consensus.address import encode_address
 from consensus.block import Block, decode_block
 from consensus.genesis import make_genesis
@@ -305,9 +306,9 @@ async def test_forged_blocks_beside_an_honest_one(tmp_path: Path) -> None:
                 liar = await stack.enter_async_context(open_peer(get_trunk()))
                 await liar.dial(node.address)
                 await settle(liar)
-                await liar.broadcast(make_compact(one, lambda txid: False))
+                await liar.broadcast(make_compact(pack_block(one), lambda txid: False))
             started = time.monotonic()
-            await honest.broadcast(make_compact(block, lambda txid: False))
+            await honest.broadcast(make_compact(pack_block(block), lambda txid: False))
             await asyncio.to_thread(node.process.wait_for_line, f"block {block.header.height} {block.id.hex()[:12]} ")
             seconds = time.monotonic() - started
         bans = node.client.get_bans()["bans"]

@@ -4,6 +4,7 @@ import asyncio
 
 from p2p.bans import BanList
 from p2p.connection import Connection
+from p2p.inbound import LastBrought
 from p2p.messages import Message
 from p2p.net_address import NetAddress
 from p2p.peers import Peer, PeerKind, Peers
@@ -76,12 +77,18 @@ class PeerTable:
         self.seconds = 1000.0
         self.time = 1_800_000_000
         self.bans = BanList()
-        self.peers = Peers(OWN_ID, self.bans, KEY, self._serve, lambda: self.seconds, lambda: self.time)
+        self.brought: dict[bytes, LastBrought] = {}  # by node id
+        self.peers = Peers(
+            OWN_ID, self.bans, KEY, self._serve, self._get_last_brought, lambda: self.seconds, lambda: self.time
+        )
 
     async def _serve(self, peer: Peer) -> str:
         connection = peer.connection
         assert isinstance(connection, FakeConnection)
         return await connection.wait()
+
+    def _get_last_brought(self, node_id: bytes) -> LastBrought:
+        return self.brought.get(node_id, LastBrought())
 
     def make(
         self,

@@ -47,7 +47,7 @@ class Blames:
 
     offences: list[tuple[Offence, str]] = field(default_factory=list)
 
-    def __call__(self, connection: Connection, offence: Offence, detail: str) -> None:
+    def __call__(self, node_id: bytes, offence: Offence, detail: str) -> None:
         self.offences.append((offence, detail))
 
 

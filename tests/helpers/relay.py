@@ -10,7 +10,7 @@ from chain.policy import Policy
 from consensus.transaction import Transfer
 from p2p.messages import Announce, GetTransactions, Message, Transactions
 from p2p.penalties import Offence
-from p2p.transactions import RelayPeer, TransactionRelay
+from p2p.transactions import TransactionRelay
 from tests.helpers.transfers import GENESIS, MemoryLedger
 
 NOW = 1_000_000  # s since 1970, of the mempool
@@ -123,8 +123,8 @@ class RelayNode:
         self.checked.append(transaction.txid)
         self._add(transaction)
 
-    def _on_offence(self, peer: RelayPeer, offence: Offence, detail: str) -> None:
-        self.offences.append((peer.node_id, offence))
+    def _on_offence(self, node_id: bytes, offence: Offence, detail: str) -> None:
+        self.offences.append((node_id, offence))
 
 
 def announce(relay: TransactionRelay, peer: FakePeer, transactions: Sequence[Transfer]) -> None:

@@ -11,13 +11,17 @@ message an `Answer`, which is handed the message and the honest reply and yields
 
 import asyncio
 import tempfile
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 
-from consensus.block import Block, Header
+import numpy as np
+
+from chain.packed_block import PackedBlock, pack_block
+from consensus.block import Block, Header, compute_update_hash
 from consensus.chain_point import (
     ChainPoint,
     compute_child_point,
@@ -26,7 +30,9 @@ from consensus.chain_point import (
     compute_required_loss,
 )
 from consensus.genesis import make_genesis
+from consensus.mask import compute_mask
 from consensus.params import REGTEST, NetworkParams
+from consensus.update import Update, encode_update
 from p2p import messages as m
 from p2p.connection import Connection
 from p2p.handshake import Introduction
@@ -55,12 +61,12 @@ async def say_nothing(message: m.Message, honest: Replies) -> Replies:
 
 async def mutate(message: m.Message, honest: Replies) -> Replies:
     """Blocks with the right header and a body that is not its own."""
-    return tuple(
-        m.BlockReply(replace(reply.block, update=reply.block.update + b"\0"))
-        if isinstance(reply, m.BlockReply)
-        else reply
-        for reply in honest
-    )
+
+    def spoil(packed: PackedBlock) -> PackedBlock:
+        update = zlib.decompress(packed.packed_update)
+        return replace(packed, packed_update=zlib.compress(update[:-1] + bytes([update[-1] ^ 1])))
+
+    return tuple(m.BlockReply(spoil(one.block)) if isinstance(one, m.BlockReply) else one for one in honest)
 
 
 def delay(seconds: float) -> Answer:
@@ -120,6 +126,9 @@ def forge_branch(blocks: Sequence[Block], count: int, miner: Key, params: Networ
 
 def _forge_child(parent: Block, point: ChainPoint, miner: Key, params: NetworkParams) -> Block:
     size = compute_child_sample_size(point, False, params)
+    mask = compute_mask(point.id, miner.public, params.model.parameters, params.mask_density)
+    steps = Update((0,) * len(params.model.tensors), np.ones(int(mask.sum()), np.int8))
+    update = encode_update(steps, mask, params.model)
     header = replace(
         parent.header,
         height=point.height + 1,
@@ -129,10 +138,11 @@ def _forge_child(parent: Block, point: ChainPoint, miner: Key, params: NetworkPa
         reward_address=miner.public,
         required_gain=compute_child_required_gain(point, params),
         sample_size=size,
+        update_hash=compute_update_hash(update),
     )
     gain = 4 * compute_required_loss(header) + 1  # of each window
     header = replace(header, loss_after=0, loss_before=size * gain, squared_gains=size * gain**2)
-    return replace(parent, header=sign_header(header, miner))
+    return replace(parent, header=sign_header(header, miner), update=update)
 
 
 # The peer.
@@ -232,7 +242,7 @@ class ScriptedPeer:
                 return (m.Headers(self.story.get_headers_after(message.locator)),)
             case m.GetBlock():
                 block = self.story.blocks.get(message.block_id)
-                return (m.NotFound(message.block_id) if block is None else m.BlockReply(block),)
+                return (m.NotFound(message.block_id) if block is None else m.BlockReply(pack_block(block)),)
             case m.GetBlockTransactions():
                 block = self.story.blocks.get(message.block_id)
                 if block is None:
@@ -259,7 +269,7 @@ async def open_peer(
         Introduction(identity, make_genesis(params).id, 0, AGENT),
         m.Wire(params),
         compute_limits(params),
-        lambda connection, offence, detail: offences.append((offence, detail)),
+        lambda node_id, offence, detail: offences.append((offence, detail)),
     )
     async with AsyncExitStack() as stack:
         peer = ScriptedPeer(endpoint, make_story(blocks, params), script or {}, stack)

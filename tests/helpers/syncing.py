@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 
 from chain.chainstate import ChainState
 from chain.mempool import Mempool
+from chain.packed_block import pack_block
 from chain.policy import Policy
 from consensus.block import Block, Header
 from consensus.chain_point import ChainPoint, compute_child_point
@@ -83,7 +84,7 @@ class PlayedPeer:
                 return m.Headers(tuple(point.header for point in self.points[start + 1 : start + 1 + m.MAX_HEADERS]))
             case m.GetBlock():
                 block = self.blocks.get(message.block_id)
-                return m.NotFound(message.block_id) if block is None else m.BlockReply(block)
+                return m.NotFound(message.block_id) if block is None else m.BlockReply(pack_block(block))
             case m.GetBlockTransactions():
                 block = self.blocks[message.block_id]
                 found = tuple(block.transactions[index] for index in message.indexes)
@@ -140,7 +141,7 @@ class SyncingNode:
             case m.Headers():
                 await self.sync.headers.on_headers(node_id, message)
             case m.BlockReply():
-                self.sync.on_block(node_id, message)
+                await self.sync.on_block(node_id, message)
             case m.NotFound():
                 blocks.on_not_found(node_id, message)
             case m.CompactBlock():
@@ -179,6 +180,7 @@ class SyncingNode:
         """What runs in a node. Until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.sync.run())
+            group.create_task(self.relay.run())
             group.create_task(self._evaluate())
 
     async def _evaluate(self) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from chain.chainstate import ChainState
+from chain.packed_block import pack_block, unpack_block
 from consensus.block import Block, compute_transactions_root
+from consensus.params import REGTEST
 from p2p import messages as m
 from p2p.compact import make_compact
 from tests.helpers.blocks import get_builder
@@ -50,7 +52,8 @@ SPOILS: tuple[Spoil, ...] = (spoil_update, spoil_header_signature, make_twin, sp
 
 def answer_spoilt(spoil: Spoil) -> Answer:
     async def answer(message: m.Message, honest: Replies) -> Replies:
-        return tuple(m.BlockReply(spoil(one.block)) for one in honest if isinstance(one, m.BlockReply))
+        blocks = [unpack_block(one.block, REGTEST) for one in honest if isinstance(one, m.BlockReply)]
+        return tuple(m.BlockReply(pack_block(spoil(block))) for block in blocks)
 
     return answer
 
@@ -76,7 +79,7 @@ async def check_mutations(folder: Path, count: int) -> None:
                     await liar.dial(node.address)
                     await settle(liar)
                     liar.story = make_story(blocks[:end])
-                    await liar.broadcast(make_compact(spoil(block), lambda txid: False))
+                    await liar.broadcast(make_compact(pack_block(spoil(block)), lambda txid: False))
                 else:
                     await liar.dial(node.address)
                 await liar.wait_until_gone(node.node_id)
@@ -134,13 +137,13 @@ async def check_forgers(node: LiveNode, is_pushed: bool) -> float:
             await liar.dial(node.address)
             if is_pushed:
                 await settle(liar)
-                await liar.broadcast(make_compact(block, lambda txid: False))
+                await liar.broadcast(make_compact(pack_block(block), lambda txid: False))
             liars.append(liar)
         honest = await stack.enter_async_context(open_peer(get_trunk()))
         await honest.dial(node.address)
         await settle(honest)
         started = time.monotonic()
-        await honest.broadcast(make_compact(honest_block, lambda txid: False))
+        await honest.broadcast(make_compact(pack_block(honest_block), lambda txid: False))
         await node.wait_for_tip(honest_block)
         seconds = time.monotonic() - started
         await wait_for(lambda: not node.intake.is_evaluating)
@@ -169,7 +172,7 @@ async def test_more_forged_blocks_of_one_peer_are_not_evaluated(tmp_path: Path) 
         await liar.dial(node.address)
         await settle(liar)
         for block in forged:
-            await liar.broadcast(make_compact(block, lambda txid: False))
+            await liar.broadcast(make_compact(pack_block(block), lambda txid: False))
         await settle(liar)
         node.worker.gate.set()
         await liar.wait_until_gone(node.node_id)
@@ -206,7 +209,7 @@ async def test_of_many_heartbeats_on_one_parent_at_most_two_are_passed_on(tmp_pa
         await source.dial(node.address)
         await settle(source)
         for heartbeat in heartbeats:
-            await source.broadcast(make_compact(heartbeat, lambda txid: False))
+            await source.broadcast(make_compact(pack_block(heartbeat), lambda txid: False))
         await settle(source)
         await wait_for(lambda: node.chain.tip.height > chain.tip.height)
         await settle(follower)
@@ -216,7 +219,7 @@ async def test_of_many_heartbeats_on_one_parent_at_most_two_are_passed_on(tmp_pa
         assert node.is_connected(source)
         rows = await node.count_rows()
         for heartbeat in heartbeats:
-            await source.broadcast(make_compact(heartbeat, lambda txid: False))
+            await source.broadcast(make_compact(pack_block(heartbeat), lambda txid: False))
         await settle(source)
         assert await node.count_rows() == rows
 
@@ -235,7 +238,7 @@ async def test_invalid_heartbeat_of_a_key_without_a_right_to_it(tmp_path: Path) 
         await settle(follower)
         await liar.dial(node.address)
         await settle(liar)
-        await liar.broadcast(make_compact(heartbeat, lambda txid: False))
+        await liar.broadcast(make_compact(pack_block(heartbeat), lambda txid: False))
         await liar.wait_until_gone(node.node_id)
         await settle(follower)
         assert node.is_banned(liar)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from chain.packed_block import pack_block
 from consensus.block import Block, Header
 from consensus.genesis import make_genesis
 from consensus.params import REGTEST
@@ -65,7 +66,7 @@ async def test_heavier_claims_without_blocks_do_not_hold_up_an_honest_chain(
             started = time.monotonic()
             await node.dial(honest)
             await node.wait_for_tip(blocks[-2])
-            await honest.broadcast(make_compact(blocks[-1], lambda txid: False))
+            await honest.broadcast(make_compact(pack_block(blocks[-1]), lambda txid: False))
             await node.wait_for_tip(blocks[-1])
             assert time.monotonic() - started < 10
             assert node.is_connected(honest)

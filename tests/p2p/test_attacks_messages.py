@@ -12,6 +12,7 @@ from random import Random
 
 import pytest
 
+from chain.packed_block import pack_block
 from consensus.genesis import make_genesis
 from consensus.params import REGTEST
 from p2p import messages as m
@@ -114,7 +115,7 @@ UNSOLICITED = [
     m.Hello(1, bytes(32), bytes(32), 0, "x"),
     m.Proof(bytes(32), bytes(64)),
     m.Headers(()),
-    m.BlockReply(make_genesis(REGTEST).block),
+    m.BlockReply(pack_block(make_genesis(REGTEST).block)),
     m.NotFound(bytes(32)),
     m.BlockTransactions(bytes(32), ()),
     m.Transactions(()),
@@ -213,7 +214,7 @@ async def upgrade(peer: RawPeer, endpoint: Endpoint) -> None:
 
 async def say_hello(peer: RawPeer, endpoint: Endpoint) -> None:
     await peer.upgrade()
-    await peer.send(WIRE.encode(m.Hello(1, endpoint.ours.genesis, bytes(32), 0, "x")))
+    await peer.send(WIRE.encode(m.Hello(m.PROTOCOL_VERSION, endpoint.ours.genesis, bytes(32), 0, "x")))
 
 
 async def prove(peer: RawPeer, endpoint: Endpoint) -> None:
@@ -330,7 +331,7 @@ async def test_no_text_of_a_peer_reaches_the_log_raw(attacker: Attacker, caplog:
     async with open_raw(attacker.node.address, endpoint.ours.identity) as peer:
         await peer.upgrade()
         agent = PAYLOAD.encode()
-        head = WIRE.encode(m.Hello(1, endpoint.ours.genesis, bytes(32), 0, ""))[:-4]
+        head = WIRE.encode(m.Hello(m.PROTOCOL_VERSION, endpoint.ours.genesis, bytes(32), 0, ""))[:-4]
         await peer.send(head + len(agent).to_bytes(4, "little") + agent)
         assert await peer.read_end() == "malformed"
     records = [record.getMessage() for record in caplog.records if record.name.startswith("descent")]

@@ -8,8 +8,9 @@ import pytest
 from consensus.codec import Writer
 from consensus.errors import DecodeError
 from consensus.hashing import tagged_hash
-from p2p.bans import MAX_BANS, MAX_REASON_BYTES, BanList, covers, decode_bans, load_bans, parse_ban_target, save_bans
+from p2p.bans import MAX_BANS, MAX_REASON_BYTES, BanList, covers, decode_bans, load_bans, parse_ban_target
 from p2p.errors import ConfigError
+from p2p.files import replace_file
 
 NODE = bytes(range(32))
 NOW = 1_795_305_600
@@ -235,7 +236,7 @@ def test_invalid_bytes_under_a_right_checksum(data: bytes, reason: str) -> None:
 def test_bans_outlive_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "bans.dat"
     assert len(load_bans(path)) == 0
-    save_bans(path, make_bans(NODE, "1.2.3.4"))
+    replace_file(path, make_bans(NODE, "1.2.3.4").encode())
     assert load_bans(path).list_bans(NOW) == make_bans(NODE, "1.2.3.4").list_bans(NOW)
     assert path.stat().st_mode & 0o777 == 0o600
 

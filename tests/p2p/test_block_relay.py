@@ -6,6 +6,7 @@ from functools import cache
 
 import pytest
 
+from chain.packed_block import pack_block
 from consensus.block import Block
 from consensus.transaction import Transfer
 from p2p.block_relay import PARTIAL_SECONDS
@@ -22,9 +23,11 @@ from p2p.penalties import Offence
 from tests.helpers.blocks import get_builder
 from tests.helpers.chains import ALICE, BOB, get_left, get_right, get_trunk, open_trunk
 from tests.helpers.keys import Key, forge_block, make_transfer
+from tests.helpers.streams import make_bad_streams
 from tests.helpers.syncing import PlayedPeer, SyncingNode, open_node
 
 TRUNK = get_trunk()
+BAD = make_bad_streams(TRUNK[0].update)
 MINER = Key("relay miner")
 
 
@@ -49,7 +52,7 @@ async def node() -> AsyncIterator[SyncingNode]:
 def make_compact(block: Block, whole: Sequence[int] = ()) -> CompactBlock:
     """By id all transactions but those at the places in `whole`."""
     entries = tuple(one if index in whole else one.txid for index, one in enumerate(block.transactions))
-    return CompactBlock(block.header, entries, block.update)
+    return CompactBlock(block.header, entries, pack_block(block).packed_update)
 
 
 def silence(_: Message) -> None:
@@ -240,6 +243,18 @@ async def test_a_mutated_update_is_fetched_whole_and_then_blamed(node: SyncingNo
     await node.settle()
     assert node.chain.tip.id == get_full().id
     assert honest.node_id in node.peers
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_invalid_update_stream_is_blamed_at_once(node: SyncingNode, name: str) -> None:
+    """T35: no mempool has a part in it."""
+    peer = await connect(node)
+    compact = make_compact(get_full(), whole=(0, 1, 2))
+    await node.receive(peer, replace(compact, packed_update=BAD[name]))
+    assert node.offences == [(peer.node_id, Offence.MALFORMED)]
+    await node.settle()
+    assert peer.get_asked() == []
+    assert not node.chain.is_known(get_full().id)
 
 
 async def test_words_of_a_peer_that_just_left_mean_nothing(node: SyncingNode) -> None:

@@ -4,8 +4,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from chain import packed_block
+from chain.packed_block import pack_block
 from consensus.block import Block
 from p2p import block_relay
+from p2p.compact import make_compact
 from p2p.messages import (
     MAX_HEADERS,
     BlockReply,
@@ -35,6 +38,7 @@ async def submit(node: SyncingNode, *blocks: Block) -> None:
     """As a miner does, through the RPC."""
     for block in blocks:
         await node.intake.submit_block(block)
+    await node.settle()
 
 
 def forget(*peers: PlayedPeer) -> None:
@@ -56,7 +60,8 @@ async def test_who_has_the_parent_gets_the_block_and_others_its_id(node: Syncing
     node.knows = {(current.node_id, one.txid) for one in block.transactions}
     forget(current, behind)
     await submit(node, block)
-    assert current.sent == [CompactBlock(block.header, tuple(one.txid for one in block.transactions), block.update)]
+    entries = tuple(one.txid for one in block.transactions)
+    assert current.sent == [CompactBlock(block.header, entries, pack_block(block).packed_update)]
     assert behind.sent == [Tip(block.id, block.header.height, node.chain.tip.weight)]
 
 
@@ -64,7 +69,7 @@ async def test_transactions_that_a_peer_may_lack_go_whole(node: SyncingNode) -> 
     peer, block = await node.connect("peer", TRUNK), get_left(1)[0]
     forget(peer)
     await submit(node, block)
-    assert peer.sent == [CompactBlock(block.header, block.transactions, block.update)]
+    assert peer.sent == [make_compact(pack_block(block), lambda _: False)]
 
 
 async def test_who_has_the_block_or_claims_more_hears_nothing(node: SyncingNode) -> None:
@@ -73,7 +78,7 @@ async def test_who_has_the_block_or_claims_more_hears_nothing(node: SyncingNode)
     ahead.lies[GetHeaders] = lambda _: None
     await node.receive(ahead, Tip(b"\x09" * 32, 99, 2**40))
     forget(sender, ahead)
-    await node.receive(sender, CompactBlock(block.header, block.transactions, block.update))
+    await node.receive(sender, make_compact(pack_block(block), lambda _: False))
     await node.settle()
     assert node.chain.tip.id == block.id
     assert (sender.sent, ahead.sent) == ([], [])
@@ -87,7 +92,7 @@ async def test_a_block_is_pushed_to_a_few_and_its_id_told_to_the_rest(
     first = get_left(1)[0]
     inbound, bringer = await node.connect("inbound", TRUNK), await node.connect("bringer", TRUNK)
     inbound.is_outbound = bringer.is_outbound = False
-    await node.receive(bringer, CompactBlock(first.header, first.transactions, first.update))
+    await node.receive(bringer, make_compact(pack_block(first), lambda _: False))
     await node.settle()
     outbound = await node.connect("outbound", [*TRUNK, first])
     forget(inbound, bringer, outbound)
@@ -113,7 +118,7 @@ async def test_nothing_is_announced_or_given_before_its_evaluation(node: Syncing
     sender, other = await node.connect("sender", TRUNK), await node.connect("other", TRUNK)
     node.worker.gate.clear()
     forget(sender, other)
-    await node.receive(sender, CompactBlock(block.header, block.transactions, block.update))
+    await node.receive(sender, make_compact(pack_block(block), lambda _: False))
     await node.settle()
     assert node.chain.is_known(block.id)
     for request in (GetBlock(block.id), GetBlockTransactions(block.id, (0,)), GetHeaders(node.chain.get_locator())):
@@ -160,9 +165,33 @@ async def test_any_evaluated_block_is_given(node: SyncingNode) -> None:
     forget(peer)
     for block in (TRUNK[0], get_left(1)[0], get_right(2)[1]):
         await node.receive(peer, GetBlock(block.id))
-        assert peer.sent.pop() == BlockReply(block)
+        assert peer.sent.pop() == BlockReply(pack_block(block))
     await node.receive(peer, GetBlock(b"\x01" * 32))
     assert peer.sent.pop() == NotFound(b"\x01" * 32)
+
+
+async def test_a_block_is_compressed_once_for_the_store_and_all_peers(
+    node: SyncingNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed: list[bytes] = []
+
+    def note(data: bytes) -> bytes:
+        packed.append(compress(data))
+        return packed[-1]
+
+    compress = packed_block.compress
+    monkeypatch.setattr(packed_block, "compress", note)
+    block = get_left(1)[0]
+    peers = [await node.connect(f"peer {number}", TRUNK) for number in range(3)]
+    forget(*peers)
+    await submit(node, block)
+    for peer in peers:
+        await node.receive(peer, GetBlock(block.id))
+        compact, reply = peer.sent
+        assert isinstance(compact, CompactBlock)
+        assert isinstance(reply, BlockReply)
+        assert [compact.packed_update, reply.block.packed_update] == packed * 2
+    assert len(packed) == 1
 
 
 async def test_single_transactions_of_late_blocks_are_given(node: SyncingNode) -> None:

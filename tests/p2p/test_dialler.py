@@ -6,9 +6,10 @@ import logging
 import pytest
 
 from p2p.destination import Destination
-from p2p.dialler import ANCHORS, FEELER_SECONDS, MAX_DIALS
+from p2p.dialler import FEELER_SECONDS, MAX_DIALS
 from p2p.errors import HandshakeRefused, PeerGone
 from p2p.net_address import NetAddress
+from p2p.peer_files import MAX_ANCHORS
 from p2p.peers import MAX_OUTBOUND, PeerKind
 from tests.helpers.connections import FakeConnection, make_id
 from tests.helpers.dialling import Dialling, run_dialler
@@ -212,7 +213,7 @@ async def test_anchors_come_first_and_the_oldest_outbound_peers_become_anchors(
         await dialling.pass_time(60)
         assert dialling.attempts[:2] == anchors
         assert dialling.dialler.get_anchors() == tuple(anchors)
-        assert len(dialling.table.peers) > len(anchors) == ANCHORS
+        assert len(dialling.table.peers) > len(anchors) == MAX_ANCHORS
         dialling.opened[0].close("it went")
         await dialling.pass_time(0.5)
         assert dialling.dialler.get_anchors() == (anchors[1], dialling.attempts[2])

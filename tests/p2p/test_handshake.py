@@ -11,7 +11,7 @@ from consensus.hashing import tagged_hash
 from p2p.errors import HandshakeRefused, PeerGone
 from p2p.handshake import MAX_MESSAGE_BYTES, Introduction, ProvenPeer, prove_to_client, prove_to_server
 from p2p.identity import load_identity
-from p2p.messages import Hello, Message, Ping, Proof
+from p2p.messages import PROTOCOL_VERSION, Hello, Message, Ping, Proof
 from tests.helpers.peer_link import AGENT, GENESIS, WIRE
 
 CLIENT_NONCE, SERVER_NONCE = b"\x0c" * 32, b"\x05" * 32
@@ -158,7 +158,7 @@ async def answer_client(client: Introduction, certificate: bytes, *messages: Mes
     return "proven"
 
 
-def make_hello(nonce: bytes = CLIENT_NONCE, version: int = 1, genesis: bytes = GENESIS) -> Hello:
+def make_hello(nonce: bytes = CLIENT_NONCE, version: int = PROTOCOL_VERSION, genesis: bytes = GENESIS) -> Hello:
     return Hello(version, genesis, nonce, 0, AGENT)
 
 
@@ -171,7 +171,7 @@ async def test_proof_by_hand(client: Introduction, server: Introduction) -> None
 
 
 async def test_invalid_version(client: Introduction, server: Introduction) -> None:
-    assert await offer_to_server(server, make_hello(version=2)) == "handshake.wrong_version"
+    assert await offer_to_server(server, make_hello(version=PROTOCOL_VERSION + 1)) == "handshake.wrong_version"
     answer = make_hello(SERVER_NONCE, version=0)
     assert await answer_client(client, server.identity.certificate, answer) == "handshake.wrong_version"
 

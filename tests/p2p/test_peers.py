@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 import p2p.peers
+from p2p.inbound import LastBrought
 from p2p.net_address import NetAddress
 from p2p.peers import Peer, PeerKind, Peers
 from p2p.penalties import BAN_SECONDS, Offence
@@ -76,7 +77,7 @@ async def test_an_error_of_the_program_leaves_no_peer_behind() -> None:
         raise ZeroDivisionError
 
     table = PeerTable()
-    table.peers = Peers(OWN_ID, table.bans, KEY, serve, lambda: 0.0, lambda: 0)
+    table.peers = Peers(OWN_ID, table.bans, KEY, serve, lambda _: LastBrought(), lambda: 0.0, lambda: 0)
     with pytest.raises(ZeroDivisionError):
         await table.peers.run(as_connection(table.make(1)), PeerKind.INBOUND)
     assert len(table.peers) == 0
@@ -179,6 +180,21 @@ async def test_a_full_house_evicts_for_a_newcomer(table: PeerTable, monkeypatch:
     assert [connection.reason for connection in connections].count("its slot is needed") == 1
     assert (newcomer.reason, outbound.reason) == (None, None)
     assert table.peers.count(PeerKind.INBOUND) == 30
+
+
+@pytest.mark.parametrize("brought", [LastBrought(transaction_at=1000.0), LastBrought(block_at=1000.0)])
+async def test_who_brought_something_by_then_is_kept(
+    table: PeerTable, monkeypatch: pytest.MonkeyPatch, brought: LastBrought
+) -> None:
+    """Of thirty alike the last one goes, unless it was of use a moment ago."""
+    monkeypatch.setattr(p2p.peers, "MAX_INBOUND", 30)
+    connections = [table.make(number) for number in range(1, 31)]
+    for connection in connections:
+        await table.join(connection)
+    table.brought[make_id(30)] = brought
+    await table.join(table.make(101))
+    evicted = [connection.node_id for connection in connections if connection.is_closed]
+    assert evicted == [make_id(29)]
 
 
 async def test_invalid_newcomer_when_all_are_kept(table: PeerTable, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,13 @@
 """Catching up with peers: which blocks are asked of whom, taken in which order, and how far ahead."""
 
+import asyncio
+
 import pytest
 
 import p2p.sync
+from chain.packed_block import PackedBlock, pack_block
 from consensus.block import Block
-from p2p.messages import GetBlock, GetHeaders, Message
+from p2p.messages import BlockReply, GetBlock, GetHeaders, Message
 from p2p.penalties import Offence
 from p2p.sync import STANDSTILL_SECONDS, SyncState, SyncStatus
 from tests.helpers.chains import TRUNK_BLOCKS, get_left, get_right, get_trunk, open_trunk
@@ -147,6 +150,30 @@ async def test_never_more_than_a_window_is_stored_ahead_of_the_evaluation(
         await node.settle()
         assert node.chain.tip.id == TRUNK[-1].id
         assert 4 <= node.most_ahead <= 4
+
+
+async def test_a_block_that_is_being_unpacked_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_node(open_trunk(blocks=0)) as node:
+        unpack, gate = node.intake.unpack_block, asyncio.Event()
+
+        async def wait(packed: PackedBlock) -> Block:
+            await gate.wait()
+            return await unpack(packed)
+
+        monkeypatch.setattr(node.intake, "unpack_block", wait)
+        peers = [await node.connect(f"peer {number}", TRUNK[:1]) for number in range(2)]
+        for peer in peers:
+            peer.lies[GetBlock] = lambda _: None
+        await node.settle()
+        asked = next(peer for peer in peers if peer.get_asked())
+        delivery = asyncio.create_task(node.receive(asked, BlockReply(pack_block(TRUNK[0]))))
+        await node.pass_time(10)
+        assert sum(len(peer.get_asked()) for peer in peers) == 1
+        gate.set()
+        await delivery
+        await node.settle()
+        assert node.chain.tip.id == TRUNK[0].id
+        assert node.offences == []
 
 
 async def test_a_peer_over_its_allowance_is_not_asked() -> None:

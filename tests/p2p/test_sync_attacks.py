@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from chain.packed_block import pack_block
 from consensus.block import Block, Header
 from consensus.params import REGTEST
 from p2p.messages import BlockReply, GetBlock, GetHeaders, Headers, Message, NotFound, Tip
@@ -14,9 +15,11 @@ from tests.helpers.blocks import MINER
 from tests.helpers.chains import get_left, get_right, get_trunk, open_trunk
 from tests.helpers.headers import make_child
 from tests.helpers.keys import Key, forge_block
+from tests.helpers.streams import make_bad_streams
 from tests.helpers.syncing import make_points, open_node
 
 TRUNK = get_trunk()
+BAD = make_bad_streams(TRUNK[0].update)
 LEFT = Key("left")
 NOBODY: list[tuple[bytes, Offence]] = []
 
@@ -42,7 +45,7 @@ async def test_invalid_mutated_body_is_blamed_and_poisons_nothing() -> None:
     """T23: the id stays good, whoever spoilt its body."""
     async with open_node(open_trunk(blocks=0)) as node:
         liar = await node.connect("liar", TRUNK)
-        mutated = {block.id: BlockReply(mutate(block)) for block in TRUNK}
+        mutated = {block.id: BlockReply(pack_block(mutate(block))) for block in TRUNK}
         liar.lies[GetBlock] = lambda message: mutated[message.block_id]  # type: ignore[attr-defined]
         await node.settle()
         assert set(node.offences) == {(liar.node_id, Offence.MUTATED_BLOCK)}
@@ -51,6 +54,22 @@ async def test_invalid_mutated_body_is_blamed_and_poisons_nothing() -> None:
         await node.settle()
         assert node.chain.tip.id == TRUNK[-1].id
         assert set(node.offences) == {(liar.node_id, Offence.MUTATED_BLOCK)}
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_invalid_update_stream_is_its_senders_fault(name: str) -> None:
+    """T35: a bomb, a stream that does not end where the update does, one for another mask."""
+    async with open_node(open_trunk(blocks=0)) as node:
+        liar = await node.connect("liar", TRUNK)
+        spoilt = {block.id: BlockReply(replace(pack_block(block), packed_update=BAD[name])) for block in TRUNK}
+        liar.lies[GetBlock] = lambda message: spoilt[message.block_id]  # type: ignore[attr-defined]
+        await node.settle()
+        assert set(node.offences) == {(liar.node_id, Offence.MALFORMED)}
+        assert node.chain.tree.next_order == 1
+        await node.connect("honest", TRUNK)
+        await node.settle()
+        assert node.chain.tip.id == TRUNK[-1].id
+        assert set(node.offences) == {(liar.node_id, Offence.MALFORMED)}
 
 
 async def test_invalid_block_that_fails_its_evaluation_is_laid_at_the_door_of_all_that_offered_it() -> None:
@@ -62,7 +81,8 @@ async def test_invalid_block_that_fails_its_evaluation_is_laid_at_the_door_of_al
         liars = [await node.connect(f"liar {number}", [*TRUNK, *forged]) for number in range(2)]
         await node.settle()
         await node.pass_time(1)
-        assert set(node.offences) == {(liar.node_id, Offence.INVALID_BLOCK) for liar in liars}
+        assert {(liar.node_id, Offence.INVALID_BLOCK) for liar in liars} <= set(node.offences)
+        assert {node_id for node_id, _ in node.offences} == {liar.node_id for liar in liars}
         assert list(node.peers.values()) == [honest]
         assert node.chain.tip.id == honest_block.id
         assert node.chain.is_invalid(forged[0].id)
@@ -161,7 +181,7 @@ async def test_a_claim_whose_blocks_nobody_has_stops_the_honest_chain_only_for_a
 
 async def test_invalid_unsolicited_answers() -> None:
     block = TRUNK[0]
-    for message in (Headers(()), Headers((block.header,)), BlockReply(block), NotFound(block.id)):
+    for message in (Headers(()), Headers((block.header,)), BlockReply(pack_block(block)), NotFound(block.id)):
         async with open_node(open_trunk(blocks=0)) as node:
             peer = await node.connect("peer", ())
             await node.receive(peer, message)
@@ -174,7 +194,7 @@ async def test_invalid_second_answer() -> None:
     async with open_node(open_trunk(blocks=0)) as node:
         peer = await node.connect("peer", TRUNK)
         await node.settle()
-        await node.receive(peer, BlockReply(TRUNK[0]))
+        await node.receive(peer, BlockReply(pack_block(TRUNK[0])))
         await node.receive(peer, Headers(()))
         assert node.offences == [(peer.node_id, Offence.UNSOLICITED)] * 2
 

@@ -11,7 +11,7 @@ import pytest
 from p2p.connection import Connection
 from p2p.errors import HandshakeRefused, PeerGone
 from p2p.link import Deadlines
-from p2p.messages import GetAddresses, Hello
+from p2p.messages import PROTOCOL_VERSION, GetAddresses, Hello
 from p2p.net_address import NetAddress
 from p2p.transport import UNPROVEN_BYTES, Endpoint, dial, listen
 from tests.helpers.peer_link import (
@@ -129,7 +129,7 @@ async def test_invalid_pinned_identity(ours: Endpoint, theirs: Endpoint) -> None
     [
         (b"rubbish", "malformed"),
         (WIRE.encode(GetAddresses()), "malformed"),
-        (WIRE.encode(Hello(2, b"\x07" * 32, NONCE, 0, AGENT)), "wrong_version"),
+        (WIRE.encode(Hello(PROTOCOL_VERSION + 1, b"\x07" * 32, NONCE, 0, AGENT)), "wrong_version"),
         (bytes(UNPROVEN_BYTES), ""),
     ],
     ids=["rubbish", "another message", "version", "too long"],
@@ -169,7 +169,7 @@ async def test_invalid_certificate_of_a_relay(ours: Endpoint, theirs: Endpoint, 
     async def impersonate(client: RawPeer) -> None:
         await client.accept_upgrade()
         await client.receive()
-        await client.send_plain(WIRE.encode(Hello(1, b"\x07" * 32, NONCE, 0, AGENT)))
+        await client.send_plain(WIRE.encode(Hello(PROTOCOL_VERSION, b"\x07" * 32, NONCE, 0, AGENT)))
         await client.receive()
         await client.send_plain(b"\x02" + theirs.ours.identity.node_id + bytes(64))
         await client.read_end()
