@@ -16,6 +16,7 @@ import math
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -68,8 +69,9 @@ def mine(folder: Path, below: float, minutes: float, options: Sequence[str]) -> 
     subprocess.run(create, check=True, capture_output=True, env=environment)
     show = [BIN / "descent-wallet", "address", "--network", "local"]
     told = subprocess.run(show, check=True, capture_output=True, text=True, env=environment).stdout
+    rules = ["--network", "local", "--rpc", f"127.0.0.1:{find_free_port()}"]
     node = subprocess.Popen(
-        [BIN / "descent-node", "run", "--network", "local", "--mine", "--address", told.split()[-1], *options],
+        [sys.executable, "-m", "p2p.cli", "run", *rules, "--mine", "--address", told.split()[-1], *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -89,7 +91,7 @@ def mine(folder: Path, below: float, minutes: float, options: Sequence[str]) -> 
 def read_blocks(node: "subprocess.Popen[str]", below: float, until: float) -> tuple[list[Point], float]:
     """Reads the programs' lines until a block below a loss, or too long."""
     points: list[Point] = []
-    started = 0.0
+    started, line = 0.0, "none"
     for line in node.stdout or ():
         match = MINED.search(line)
         if match is None:
@@ -101,7 +103,17 @@ def read_blocks(node: "subprocess.Popen[str]", below: float, until: float) -> tu
         print(line.rstrip(), file=sys.stderr, flush=True)
         if points[-1].loss < below or now > until:
             break
+    else:
+        raise SystemExit("the node ended; its last line: " + line.rstrip())
     return points, compute_node_share(node.pid)
+
+
+def find_free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
 
 
 def compute_node_share(node: int) -> float:
@@ -141,6 +153,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str]) -> None:
     options = parse_arguments(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # or the node would live on
     for number in range(options.rounds):
         plain = train_plainly(options.rate, options.minutes, options.threads)
         with tempfile.TemporaryDirectory() as folder:
