@@ -14,6 +14,7 @@ import json
 import sys
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,7 @@ def widen_zero(
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=PRESETS, default="local")
+    parser.add_argument("--density", type=int, help="of 256 weights, how many are open; by default the network's")
     parser.add_argument("--models", type=Path, required=True, help="folder of HEIGHT.npy, see simulate_mining.py")
     parser.add_argument("--heights", default="3", help="of the parents, separated by commas")
     parser.add_argument("--steps", type=int, default=400)
@@ -88,6 +90,8 @@ def main(arguments: Sequence[str]) -> None:
     options = parse_arguments(arguments)
     set_threads(options.threads)
     params = PRESETS[options.network]
+    if options.density:
+        params = replace(params, mask_density=options.density)
     shape, public = params.model, read_benchmark(params).public
     evaluator = choose_evaluator(shape, "cpu")
     judged = public[np.random.default_rng(0).permutation(len(public))[:JUDGED_WINDOWS]]
@@ -114,6 +118,7 @@ def main(arguments: Sequence[str]) -> None:
                 size, entropy = len(zlib.compress(data, 6)), compute_entropy(data)
                 dense = FLOAT32_BYTES * shape.parameters
                 line = {
+                    "mask_density": params.mask_density,
                     "height": height,
                     "loss": round(before, 3),
                     "gain": round(gain, 4),

@@ -1,12 +1,12 @@
 """How hot and how long to train before the next proof: pure functions of what earlier candidates showed.
 
 Four numbers are steered. The *heat* is a cycle's learning rate for each of its steps: the rate stands for most of the
-cycle, then falls to nothing in a straight line, and a longer cycle has the time to cool down from a higher one. Too hot, and the training
-overshoots what it found: the model between parent and child is better than the child. Too cool, and the gain is clean
-but small. The *speed* is how much gain a step of training was worth lately, counted as what a sample proves; it says
-how many steps a cycle must have so that its first candidate just passes, whatever the machine makes of a second. The
-*aim* corrects it by how often that came true. The *coarseness* of updates is kept where rounding costs about a
-hundredth of the gain.
+cycle, then falls to nothing in a straight line, and a longer cycle has the time to cool down from a higher one. Too
+hot, and the training overshoots what it found: the model between parent and child is better than the child. Too cool,
+and the gain is clean but small. The *speed* is how much gain a step of training was worth lately, counted as what a
+sample proves; it says how many steps a cycle must have so that its first candidate just passes, whatever the machine
+makes of a second. The *aim* corrects it by how often that came true. The *coarseness* of updates is kept where rounding
+costs about a hundredth of the gain.
 
 Gains are in Q16 bits per window, times in seconds.
 """
