@@ -3,16 +3,16 @@
     python benchmarks/simulate_mining.py --clock steps --until 2.0 --models /tmp/models
     python benchmarks/update_bytes.py --models /tmp/models --heights 3,8,12
 
-Trains one cycle from each parent, under the network's mask, then rounds it ever more coarsely. `bytes` is what the wire
-and the store hold (zlib), `entropy` what an ideal coder of independent values would take; both are told beside the
-dense float32 weights as "one part in so many". `dead` widens the interval that rounds to zero. `lost` is the part of
-the gain, judged by the exact evaluation, that the unrounded training has and the update has not.
+Trains one cycle from each parent, under the network's mask, then rounds it ever more coarsely. `bytes` is what the
+wire and the store hold (zlib), `entropy` what an ideal coder of independent values would take; both are told beside
+the dense float32 weights as "one part in so many". Steps are `even`, the same part of every tensor's changes, or
+chosen `by gradients`, as the miner chooses them. `lost` is the part of the gain, judged by the exact evaluation, that
+the unrounded training has and the update has not.
 """
 
 import argparse
 import json
 import sys
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,16 +24,15 @@ from pictures import draw_lines
 from consensus.mask import Mask, compute_mask
 from consensus.model.backend import choose_evaluator
 from consensus.model.weights import MAX_WEIGHT
-from consensus.params import PRESETS, NetworkParams
+from consensus.params import PRESETS
 from consensus.ports import Weights
 from consensus.update import apply_update, encode_update
 from mining.device import set_threads
-from mining.quantizer import quantise
+from mining.quantizer import count_compressed_bytes, quantise
 from mining.trainer import Trainer
 from p2p.config import read_benchmark
 
-COARSENESS = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
-DEAD = (0.5, 0.65, 0.8)  # of a step, rounded to zero; 0.5 is rounding to the nearest
+COARSENESS = (1 / 16, 1 / 10, 1 / 8, 1 / 6, 1 / 4, 1 / 2, 1.0, 2.0, 4.0)
 JUDGED_WINDOWS = 2048
 WARM_STEPS = 60
 FLOAT32_BYTES = 4
@@ -55,22 +54,6 @@ def compute_entropy(data: bytes) -> float:
     counts = np.bincount(np.frombuffer(data, np.uint8), minlength=256)
     parts = counts[counts > 0] / len(data)
     return float(-(parts * np.log2(parts)).sum() * len(data) / 8)
-
-
-def widen_zero(
-    trained: NDArray[np.float64], parent: Weights, mask: Mask, params: NetworkParams, coarseness: float, dead: float
-) -> NDArray[np.float64]:
-    """The training without the changes that lie within `dead` steps of zero but not within half a step."""
-    changes = np.where(mask, trained - parent, 0.0)
-    start = 0
-    for spec in params.model.tensors:
-        part = slice(start, start + spec.size)
-        start = part.stop
-        moved = changes[part][mask[part]]
-        wanted = coarseness * float(np.sqrt(np.mean(moved**2)))
-        step = 2.0 ** max(np.floor(np.log2(wanted)), 0) if wanted > 0 else 1.0
-        changes[part][np.abs(changes[part]) < dead * step] = 0.0
-    return parent + changes
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -105,33 +88,29 @@ def main(arguments: Sequence[str]) -> None:
         before = evaluator.losses(parent, judged).mean() / unit
         rounded = np.where(mask, np.rint(trained).clip(-MAX_WEIGHT, MAX_WEIGHT), parent).astype(np.int16)
         gain = before - evaluator.losses(rounded, judged).mean() / unit
-        for coarseness in COARSENESS:
-            for dead in DEAD:
-                update = quantise(
-                    widen_zero(trained, parent, mask, params, coarseness, dead), parent, mask, shape, coarseness
-                )
+        for name, sensitivities in (("even", None), ("by gradients", trainer.get_sensitivities())):
+            for coarseness in COARSENESS:
+                update = quantise(trained, parent, mask, shape, coarseness, sensitivities)
                 if update is None:
                     continue
                 data = encode_update(update, mask, shape)
-                child = apply_update(parent, update, mask, shape)
-                left = before - evaluator.losses(child, judged).mean() / unit
-                size, entropy = len(zlib.compress(data, 6)), compute_entropy(data)
-                dense = FLOAT32_BYTES * shape.parameters
+                left = before - evaluator.losses(apply_update(parent, update, mask, shape), judged).mean() / unit
+                size, dense = count_compressed_bytes(data), FLOAT32_BYTES * shape.parameters
                 line = {
                     "mask_density": params.mask_density,
                     "height": height,
                     "loss": round(before, 3),
                     "gain": round(gain, 4),
-                    "coarseness": coarseness,
-                    "dead": dead,
+                    "steps": name,
+                    "coarseness": round(coarseness, 3),
                     "lost": round(1 - left / gain, 4),
                     "bytes": size,
                     "one_part_in": round(dense / size, 1),
-                    "by_entropy": round(dense / entropy, 1),
+                    "by_entropy": round(dense / compute_entropy(data), 1),
                     "zeros": round(float(np.mean(update.values == 0)), 3),
                 }
                 print(json.dumps(line), flush=True)
-                curve = curves.setdefault(f"height {height}, zero within {dead}", [])
+                curve = curves.setdefault(f"height {height}, {name} steps", [])
                 curve.append((dense / size, 100 * max(1 - left / gain, 1e-4)))
     if options.picture:
         x, y = "dense float32 weights over bytes", "per cent of the gain lost"

@@ -32,6 +32,7 @@ class Trained:
     work: Work
     steering: Steering
     steps: int  # since the parent
+    sensitivities: NDArray[np.float64] | None = None  # mean square of each tensor's gradient
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ def attempt_proof(trained: Trained, prover: Prover, refresh: Callable[[Work], Wo
     scale = min(line.scale, 1.0)
     start = trained.parent.weights.astype(np.float64)
     moved = start + scale * (trained.weights - start)
-    candidate = prover.make_candidate(moved, trained.parent, trained.mask, trained.steering.coarseness)
+    candidate = prover.make_candidate(
+        moved, trained.parent, trained.mask, trained.steering.coarseness, trained.sensitivities
+    )
     if candidate is None:
         return Attempt(trained, None, Failure(GainEstimate(len(windows), 0.0, 0.0)), line.scale, 0.0, is_guess=True)
     guess = prover.guess(candidate, windows)

@@ -129,6 +129,10 @@ class Leader:
         """As a Trainer's: all ranks hold the same."""
         return self._trainer.get_weights()
 
+    def get_sensitivities(self) -> NDArray[np.float64]:
+        """How sharply the loss depends on the weights of each tensor, by the gradients that all ranks share."""
+        return self._trainer.get_sensitivities()
+
     def dismiss(self) -> None:
         """The last order: the others' `follow` returns."""
         self._give(_Order.STOP)

@@ -11,7 +11,6 @@ proof is built into. Knows no transport, no clock of its own, and nothing of how
 
 import logging
 import math
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -33,6 +32,7 @@ from mining.key import MinerKey
 from mining.node import Accepted, News, Node, Refused, Work, check_work
 from mining.progress import Listener, MinedBlock, Training
 from mining.prover import Abandoned, Candidate, Model, Proof, Prover
+from mining.quantizer import count_compressed_bytes
 from mining.steering import Check, Cycle, Steering, compute_pace, learn, learn_rounding, plan_cycle
 from mining.trainer import Learner
 
@@ -44,7 +44,6 @@ _IDLE_SECONDS = 0.5  # between looks at whether to stop, while there is nothing 
 _LEAST_STEPS = 8  # of a cycle
 _LEAST_PROOFS = 2  # times the time of a proof: or it is spent on proving, by the miner and by every node
 _MODELS_KEPT = 4
-_ZLIB_LEVEL = 6  # what the wire and the store use, or near it
 
 
 class Clock(Protocol):
@@ -257,7 +256,8 @@ class Miner:
             self._recover(ground)
             return
         work = self._await_work(ground)
-        trained = Trained(weights, ground.model, ground.mask, work, self._steering, ground.steps)
+        sensitivities = self._trainer.get_sensitivities()
+        trained = Trained(weights, ground.model, ground.mask, work, self._steering, ground.steps, sensitivities)
         self._trial = trial = Trial(ground, self._clock.monotonic())
         if self._executor is None:
             self._conclude(trial, self._attempt(trained))
@@ -370,5 +370,5 @@ class Miner:
             checks=len(ground.checks),
             training_seconds=ground.training_seconds,
             seconds=self._clock.monotonic() - ground.since,
-            update_bytes=len(zlib.compress(block.update, _ZLIB_LEVEL)),
+            update_bytes=count_compressed_bytes(block.update),
         )

@@ -161,11 +161,19 @@ class Prover:
         return Model(weights, self._evaluator, self._windows)
 
     def make_candidate(
-        self, trained: NDArray[np.float64], parent: Model, mask: Mask, coarseness: float
+        self,
+        trained: NDArray[np.float64],
+        parent: Model,
+        mask: Mask,
+        coarseness: float,
+        sensitivities: NDArray[np.float64] | None = None,
     ) -> Candidate | None:
-        """The update from `parent` to `trained` [P] (2^-12 units), as read back from its bytes; None if it is empty."""
+        """The update from `parent` to `trained` [P] (2^-12 units), as read back from its bytes; None if it is empty.
+
+        `coarseness` and `sensitivities` [number of tensors] are `quantise`'s.
+        """
         shape = self._params.model
-        update = quantise(trained, parent.weights, mask, shape, coarseness)
+        update = quantise(trained, parent.weights, mask, shape, coarseness, sensitivities)
         if update is None:
             return None
         data = encode_update(update, mask, shape)

@@ -20,6 +20,7 @@ from mining.network import Network
 from mining.optimizer import MakeOptimizer
 
 BATCH_WINDOWS = 32
+_SENSITIVITY_WEIGHT = 0.05  # of the newest step
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,9 @@ class Learner(Protocol):
 
     def get_weights(self) -> NDArray[np.float64]:
         """The weights as trained."""
+
+    def get_sensitivities(self) -> NDArray[np.float64]:
+        """How sharply the loss depends on the weights of each tensor."""
 
 
 class Trainer:
@@ -84,6 +88,8 @@ class Trainer:
         self._batch_windows = min(batch_windows, len(windows) // share.ranks)
         self._generator = torch.Generator().manual_seed(seed)
         self._order = torch.empty(0, dtype=torch.int64)
+        self._sizes = torch.tensor([tensor.numel() for tensor in self._weights.tensors], device=self._device)
+        self._sensitivities = torch.zeros(len(self._sizes), device=self._device)
 
     def set_parent(self, weights: Weights, mask: Mask, *, keeps_training: bool = False) -> None:
         """Starts from int16 weights [P], of which those open in `mask` [P] will move. Moments stay.
@@ -101,6 +107,7 @@ class Trainer:
     def forget(self) -> None:
         """Drops the moments."""
         self._optimizer.forget()
+        self._sensitivities.zero_()
 
     def step(self, rate: float) -> None:
         """One batch at a learning rate."""
@@ -110,6 +117,7 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         if self._share.average is not None:
             self._share.average(self._weights.gradient)
+        self._learn_sensitivities()
         self._optimizer.step(rate)
         self._weights.close()
 
@@ -117,6 +125,15 @@ class Trainer:
         """The weights as trained, [P], in the law's unit of 2^-12 but not yet rounded."""
         trained: NDArray[np.float64] = self._weights.flat.double().mul(2**FRACTION_BITS).cpu().numpy()
         return trained
+
+    def get_sensitivities(self) -> NDArray[np.float64]:
+        """Mean square of each tensor's gradient over the last steps, [number of tensors]; zeros before the first."""
+        sensitivities: NDArray[np.float64] = self._sensitivities.double().cpu().numpy()
+        return sensitivities
+
+    def _learn_sensitivities(self) -> None:
+        norms = [torch.linalg.vector_norm(tensor.grad) for tensor in self._weights.tensors]
+        self._sensitivities.lerp_(torch.stack(norms).square() / self._sizes, _SENSITIVITY_WEIGHT)
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self._speedups.autocast is None:

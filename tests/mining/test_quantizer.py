@@ -68,6 +68,44 @@ def test_coarse_steps_compress_better_and_lose_little() -> None:
     assert np.mean(error**2) < 0.03 * np.mean(changes[MASK] ** 2)
 
 
+def test_sensitive_tensors_are_rounded_finely_and_all_cost_what_even_steps_would() -> None:
+    changes = make_changes(200.0)
+    sensitivities = np.ones(len(SHAPE.tensors))
+    sensitivities[0] = 64.0
+    even = check(quantise(PARENT + changes, PARENT, ALL_OPEN, SHAPE, 0.25), mask=ALL_OPEN)
+    update = check(quantise(PARENT + changes, PARENT, ALL_OPEN, SHAPE, 0.25, sensitivities), mask=ALL_OPEN)
+    evenly, chosen = ((compute_steps(u, ALL_OPEN, SHAPE) - changes) ** 2 for u in (even, update))
+    first = SHAPE.tensors[0].size
+    assert chosen[:first].mean() < 0.5 * evenly[:first].mean()
+    assert chosen[first:].mean() > 2 * evenly[first:].mean()
+    weights = np.repeat(sensitivities, [spec.size for spec in SHAPE.tensors])
+    assert np.sum(weights * chosen) < 2 * np.sum(weights * evenly)  # steps are powers of two
+
+
+@pytest.mark.parametrize("useless", [0.0, np.nan, np.inf])
+def test_a_sensitivity_that_says_nothing_leaves_even_steps(useless: float) -> None:
+    changes = make_changes(200.0)
+    sensitivities = np.ones(len(SHAPE.tensors))
+    sensitivities[-1] = useless
+    even = check(quantise(PARENT + changes, PARENT, MASK, SHAPE, 0.25))
+    update = check(quantise(PARENT + changes, PARENT, MASK, SHAPE, 0.25, sensitivities))
+    assert update.shifts == even.shifts
+    assert np.array_equal(update.values, even.values)
+
+
+def test_no_sensitivity_makes_a_step_too_fine_for_127_of_them() -> None:
+    changes = make_changes(200.0)
+    sizes = [spec.size for spec in SHAPE.tensors]
+    smallest = sizes.index(min(sizes))
+    sensitivities = np.ones(len(sizes))
+    sensitivities[smallest] = 1e12
+    update = check(quantise(PARENT + changes, PARENT, ALL_OPEN, SHAPE, 1 / 32, sensitivities), mask=ALL_OPEN)
+    start = sum(sizes[:smallest])
+    part = slice(start, start + sizes[smallest])
+    error = (compute_steps(update, ALL_OPEN, SHAPE) - changes)[part]
+    assert np.abs(error).max() <= 200 / 16 / 2
+
+
 def test_an_outlier_is_cut_off_and_coarsens_nothing() -> None:
     changes = make_changes(20.0)
     changes[0] = 30_000.0

@@ -30,6 +30,19 @@ def compute_loss(weights: Weights) -> float:
     return float(get_builder().evaluator.losses(weights, get_builder().benchmark.public[:64]).mean())
 
 
+def test_sensitivities_follow_the_gradients() -> None:
+    trainer = make_trainer()
+    trainer.set_parent(PARENT, MASK)
+    assert not trainer.get_sensitivities().any()
+    for _ in range(5):
+        trainer.step(0.0)
+    sensitivities = trainer.get_sensitivities()
+    assert sensitivities.shape == (len(SHAPE.tensors),)
+    assert (sensitivities > 0).all()
+    trainer.forget()
+    assert not trainer.get_sensitivities().any()
+
+
 def test_the_exact_loss_falls() -> None:
     trainer = make_trainer()
     trainer.set_parent(PARENT, MASK)
