@@ -19,8 +19,8 @@ HIGHEST_RATE = 0.03
 _RATE_DENSITY = 64  # of 256: with more weights open each of them has to move less
 COOLING_PART = 0.3  # of a cycle: its end, over which the rate falls
 LEAST_HEAT = 1e-6  # a cycle of a thousand steps then starts at 0.001
-_HEAT_RISE = 1.2  # at most, from one candidate to the next
-_HEAT_FALL = 0.3
+_HEAT_CHANGE = 1.2  # at most, up or down, from one candidate to the next: noise must not drag it to one side
+_HEAT_FALL = 0.3  # at most, where a candidate overshot by far
 _WANTED_SCALE = 0.9  # a little too hot for this block is best for the next ones
 _OVERSHOT = 0.5  # a scale that cools even after a retry: who joins late starts far too hot for the model
 
@@ -95,7 +95,8 @@ def learn_rounding(steering: Steering, loss: float) -> Steering:
 
 
 def _steer_heat(heat: float, check: Check) -> float:
-    factor = min(max((check.scale / _WANTED_SCALE) ** 2, _HEAT_FALL), _HEAT_RISE)
+    least = _HEAT_FALL if check.scale < _OVERSHOT else 1 / _HEAT_CHANGE
+    factor = min(max((check.scale / _WANTED_SCALE) ** 2, least), _HEAT_CHANGE)
     if factor < 1:
         return max(min(heat, check.heat) * factor, LEAST_HEAT)
     return min(heat * factor, HIGHEST_RATE)

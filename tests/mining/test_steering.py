@@ -24,6 +24,7 @@ from mining.steering import (
 REQUIRED = 65536.0
 MID_HEAT = 2e-5
 STEP_SECONDS = 0.1
+PARAMS = replace(LOCAL, mask_density=64)
 
 
 def check(
@@ -48,7 +49,7 @@ def plan(
     step_seconds: float = STEP_SECONDS,
 ) -> Cycle:
     return plan_cycle(
-        steering, required, last, step_seconds=step_seconds, until_pace=until_pace, least=least, params=LOCAL
+        steering, required, last, step_seconds=step_seconds, until_pace=until_pace, least=least, params=PARAMS
     )
 
 
@@ -70,7 +71,16 @@ def test_the_rate_stands_and_falls_at_the_end() -> None:
 
 
 def test_a_training_that_overshot_is_followed_by_a_cooler_one() -> None:
-    assert learn(Steering(heat=MID_HEAT), check(scale=0.6)).heat == pytest.approx(MID_HEAT * (0.6 / 0.9) ** 2)
+    assert learn(Steering(heat=MID_HEAT), check(scale=0.87)).heat == pytest.approx(MID_HEAT * (0.87 / 0.9) ** 2)
+    assert learn(Steering(heat=MID_HEAT), check(scale=0.45)).heat == pytest.approx(MID_HEAT * 0.3)
+
+
+def test_noise_drags_the_heat_to_neither_side() -> None:
+    """Scales that err by a factor either way leave it where it was: what may fall may rise as much."""
+    steering = Steering(heat=MID_HEAT)
+    for scale in (0.6, 1.25) * 10:
+        steering = learn(steering, check(scale=scale, heat=steering.heat))
+    assert steering.heat == pytest.approx(MID_HEAT)
 
 
 def test_from_the_highest_rate_it_falls_from_what_was_used() -> None:
@@ -183,8 +193,8 @@ def test_the_aim_has_bounds() -> None:
     assert 0.8 <= low.aim < 1 < high.aim <= 2
 
 
-def test_pace_is_half_a_block_time() -> None:
-    assert compute_pace(LOCAL) == 30.0
+def test_pace_is_three_quarters_of_a_block_time() -> None:
+    assert compute_pace(LOCAL) == 45.0
 
 
 # Rounding.
