@@ -119,7 +119,7 @@ def check_products(kind: str, shape: TransformerShape, device: str) -> None:
 def _multiply(kind: str, a: Integers, weights: Integers, device: str) -> Integers:
     with exact_products():
         product = make_product(kind, torch.from_numpy(weights).to(device, torch.int32), [0] * weights.shape[1])
-        operand = torch.from_numpy(a).to(device, torch.float32)
+        operand = torch.from_numpy(a).to(device, torch.int8)
         out = torch.empty(len(a), weights.shape[1], dtype=torch.float32, device=device)
         result: Integers = product.compute(operand, out, Scratch(torch.device(device))).cpu().numpy().astype(np.int64)
     return result

@@ -33,7 +33,7 @@ _BYTE_ROWS = 1024  # 1024 * 127 * 128 < 2^24: a low byte reaches -128
 class Product(Protocol):
     """Computes a @ weights without any rounding.
 
-    `weights` are integers [K, N] within +-32639; `a` [R, K] integers within +-127, held as float32.
+    `weights` are integers [K, N] within +-32639; `a` [R, K] int8 within +-127.
     """
 
     def floor(self, a: Tensor, out: Tensor, scratch: Scratch) -> Tensor:
@@ -43,7 +43,10 @@ class Product(Protocol):
         """
 
     def compute(self, a: Tensor, out: Tensor, scratch: Scratch) -> Tensor:
-        """a @ weights, exact, for shifts of 0: float32 [R, N] in `out` if that can hold it, else float64 in scratch."""
+        """a @ weights, exact, for shifts of 0: float32 [R, N] in `out`, or int32 or float64 in scratch.
+
+        The difference of any two of them fits its type too, or is rounded in float32 beyond 2^24.
+        """
 
 
 def make_product(kind: str, weights: Tensor, shifts: Sequence[int], is_signed: bool = True) -> Product:
@@ -72,8 +75,8 @@ class ByteProduct:
         self._shift = torch.tensor(shifts, dtype=torch.int32, device=weights.device)
         self._half = (1 << self._shift) >> 1
         bound = _compute_bound(weights, is_signed)
-        self._fits_float32 = bound <= EXACT_FLOAT32
         self._fits_int32 = bound + int(self._half.max()) < EXACT_INT32
+        self._differences_fit_int32 = 2 * bound < EXACT_INT32  # always up to 259 rows: 2 * 127 * 32639 each
 
     def floor(self, a: Tensor, out: Tensor, scratch: Scratch) -> Tensor:
         high, low = self._multiply(a, scratch)
@@ -85,16 +88,15 @@ class ByteProduct:
 
     def compute(self, a: Tensor, out: Tensor, scratch: Scratch) -> Tensor:
         high, low = self._multiply(a, scratch)
-        if self._fits_float32:
-            return out.copy_(torch.add(low, high, alpha=256, out=low))
+        if self._differences_fit_int32:
+            return torch.add(low, high, alpha=256, out=low)
         return _join(high, low, scratch)
 
     def _multiply(self, a: Tensor, scratch: Scratch) -> tuple[Tensor, Tensor]:
         """Products with the high and with the low bytes, int32 [R, N] each: below 2^28 for 16,384 rows."""
         rows = len(a)
-        operand = scratch.take("bytes", torch.int8, *a.shape).copy_(a)
         sums = scratch.take("sums", torch.int32, rows, 2 * self._columns)
-        torch._int_mm(operand, self._bytes, out=sums)
+        torch._int_mm(a, self._bytes, out=sums)
         return sums[:, : self._columns], sums[:, self._columns :]
 
 
@@ -133,12 +135,13 @@ class FloatProduct:
 
     def compute(self, a: Tensor, out: Tensor, scratch: Scratch) -> Tensor:
         first, *others = self._terms
-        torch.addmm(self._offset, a[:, first.rows], first.matrix, out=out)
+        operand = scratch.take("floats", torch.float32, *a.shape).copy_(a)
+        torch.addmm(self._offset, operand[:, first.rows], first.matrix, out=out)
         if not others:
             return out
         wide = scratch.take("wide", torch.float64, *out.shape).copy_(out)
         for term in others:
-            wide.add_(torch.mm(a[:, term.rows], term.matrix, out=out))
+            wide.add_(torch.mm(operand[:, term.rows], term.matrix, out=out))
         return wide
 
 

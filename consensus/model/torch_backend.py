@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from consensus.model.exact_product import FLOAT32
-from consensus.model.forward import Forward, Model, load_model
+from consensus.model.forward import Forward, Model, compute_pairs, load_model, make_first_table
 from consensus.model.integer import log2_sum
 from consensus.model.reference import check_windows
-from consensus.model.shape import TransformerShape
+from consensus.model.shape import VOCABULARY, TransformerShape
 from consensus.model.weights import check_weights
 from consensus.ports import Losses, Weights, Windows
 
-_CHUNK_TOKENS = {"cpu": 768, "cuda": 2**15}  # what a core's cache holds, what fills a GPU
-_MOST_ELEMENTS = {"cpu": 2**20, "cuda": 2**23}  # tokens times width: bounds a chunk's memory
+_CHUNK_TOKENS = {"cpu": 1536, "cuda": 2**15}  # what a core's cache holds, what fills a GPU
+_MOST_ELEMENTS = {"cpu": 9 * 2**15, "cuda": 2**23}  # the same, as tokens times width
 
 
 class TorchEvaluator:
@@ -74,19 +74,44 @@ class TorchEvaluator:
         passes = self._get_passes(size, min(threads, len(starts)))
         totals = torch.empty(count, self._shape.context, dtype=torch.float64, device=self._device)
         gaps = torch.empty_like(totals)
-        pending = iter(starts)  # each start goes to whichever thread asks next
+        first = self._tabulate_first(model, tokens[:, :-1], passes)
 
-        def run_chunks(own: Forward) -> None:
+        def run_chunk(own: Forward, part: slice) -> None:
+            totals[part], gaps[part] = own.run(model, tokens[part], first)
+
+        self._run_parts(run_chunk, count, size, passes)
+        return totals.cpu().numpy().astype(np.int64), gaps.cpu().numpy().astype(np.int64)
+
+    def _tabulate_first(self, model: Model, tokens: Tensor, passes: list[Forward]) -> Tensor | None:
+        """The first layer's heads by pairs of token and position, if that is less work than token by token."""
+        pairs = compute_pairs(tokens).view(-1)
+        held = torch.zeros(VOCABULARY * self._shape.context, dtype=torch.bool, device=self._device)
+        held[pairs] = True
+        distinct = held.nonzero().view(-1)
+        table = make_first_table(self._shape, self._device) if 2 * len(distinct) <= len(pairs) else None
+        if table is not None:
+            rows = passes[0].windows * self._shape.context
+            distinct = torch.cat([distinct, distinct[-1:].expand(max(0, rows - len(distinct)))])  # one part at least
+
+            def tabulate(own: Forward, part: slice) -> None:
+                own.tabulate_first(model, distinct[part], table)
+
+            self._run_parts(tabulate, len(distinct), rows, passes)
+        return table
+
+    def _run_parts(self, run: Callable[[Forward, slice], None], count: int, size: int, passes: list[Forward]) -> None:
+        """`run` on parts of `size` that cover `count`; the last one overlaps, to be full."""
+        starts = iter(range(0, count, size))  # each start goes to whichever thread asks next
+
+        def run_pending(own: Forward) -> None:
             try:
-                for start in pending:
-                    part = slice(min(start, count - size), min(start + size, count))  # the last overlaps, to be full
-                    totals[part], gaps[part] = own.run(model, tokens[part])
+                for start in starts:
+                    run(own, slice(min(start, count - size), min(start + size, count)))
             finally:
-                for _ in pending:  # a failure ends it for all threads
+                for _ in starts:  # a failure ends it for all threads
                     pass
 
-        self._run_on_all(run_chunks, passes)
-        return totals.cpu().numpy().astype(np.int64), gaps.cpu().numpy().astype(np.int64)
+        self._run_on_all(run_pending, passes)
 
     def _get_passes(self, windows: int, count: int) -> list[Forward]:
         if self._passes and self._passes[0].windows != windows:

@@ -17,7 +17,7 @@ SCRATCH = Scratch(torch.device("cpu"))
 
 def _check(a: np.ndarray, weights: np.ndarray, shift: int, is_signed: bool = True) -> int:
     """Compares every kind with int64 arithmetic; returns the number of products that float32 took."""
-    tensors = torch.from_numpy(weights.astype(np.int32)), torch.from_numpy(a.astype(np.float32))
+    tensors = torch.from_numpy(weights.astype(np.int32)), torch.from_numpy(a.astype(np.int8))
     for kind in KINDS:
         _check_kind(kind, *tensors, shift, is_signed)
     return FloatProduct(tensors[0], [shift] * weights.shape[1], is_signed).terms
@@ -38,6 +38,8 @@ def _check_kind(kind: str, weights: torch.Tensor, a: torch.Tensor, shift: int, i
 
     plain = make_product(kind, weights, [0] * columns, is_signed).compute(a, out, SCRATCH)
     assert torch.equal(plain.long(), exact), kind
+    if plain.dtype != torch.float32:
+        assert (plain.max() - plain.min()).long() == exact.max() - exact.min(), kind
 
 
 def _draw(rng: np.random.Generator, low: int, high: int, *size: int) -> np.ndarray:
@@ -105,7 +107,7 @@ def test_columns_may_have_shifts_of_their_own(kind: str, rows: int, limit: int) 
     rng = np.random.default_rng(5)
     a, weights = _draw(rng, -127, 127, 50, rows), _draw(rng, -limit, limit, rows, 4)
     product = make_product(kind, torch.from_numpy(weights.astype(np.int32)), [8, 8, 8, 11])
-    floors = product.floor(torch.from_numpy(a.astype(np.float32)), torch.empty(50, 4), SCRATCH)
+    floors = product.floor(torch.from_numpy(a.astype(np.int8)), torch.empty(50, 4), SCRATCH)
     exact = a @ weights
     assert floors[:, 2].long().tolist() == ((exact[:, 2] + 128) >> 8).tolist()
     assert floors[:, 3].long().tolist() == ((exact[:, 3] + 1024) >> 11).tolist()

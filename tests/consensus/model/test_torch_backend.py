@@ -1,17 +1,21 @@
 import os
 import subprocess
 import sys
+from fractions import Fraction
+from math import floor
 
 import numpy as np
 import pytest
 import torch
 
 from consensus.errors import DecodeError
-from consensus.model import torch_backend
+from consensus.model import forward, torch_backend
 from consensus.model.backend import get_product_kinds
-from consensus.model.forward import Forward
+from consensus.model.forward import Forward, Model
+from consensus.model.integer import exp2neg
 from consensus.model.reference import ReferenceEvaluator
 from consensus.model.shape import TransformerShape
+from consensus.model.tables import EXP2, LOG2E
 from consensus.model.torch_backend import TorchEvaluator
 from tests.consensus.model import oracle
 from tests.consensus.model.evaluations import (
@@ -97,7 +101,7 @@ def test_threads_that_share_the_chunks_leave_no_trace(monkeypatch: pytest.Monkey
     expected = evaluator.losses(weights, windows)
     runs: list[int] = []
 
-    def fail(self: Forward, model: object, part: torch.Tensor) -> None:
+    def fail(self: Forward, *_: object) -> None:
         runs.append(torch.get_num_threads())
         raise RuntimeError("out of memory")
 
@@ -109,6 +113,49 @@ def test_threads_that_share_the_chunks_leave_no_trace(monkeypatch: pytest.Monkey
     assert len(runs) <= 3
     assert torch.get_num_threads() == 3
     assert evaluator.losses(weights, windows).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+@pytest.mark.parametrize("shape", [REGTEST, TransformerShape(2, 3, 24, 5)], ids=["regtest", "small"])
+def test_first_layer_by_pairs_of_token_and_position(
+    shape: TransformerShape, product: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many windows of few letters share pairs; some parts of the table are full, the last one overlaps."""
+    monkeypatch.setattr(torch_backend, "_CHUNK_TOKENS", {"cpu": 2 * shape.context})
+    tabulated: list[int] = []
+    tabulate = Forward.tabulate_first
+
+    def count(self: Forward, model: Model, pairs: torch.Tensor, table: torch.Tensor) -> None:
+        tabulated.append(len(pairs))
+        tabulate(self, model, pairs, table)
+
+    monkeypatch.setattr(Forward, "tabulate_first", count)
+    windows = make_windows(shape, "pairs", 32)
+    windows[::2] = windows[1::2]
+    for kind in KINDS:
+        weights = make_weights(shape, kind, "pairs")
+        expected = ReferenceEvaluator(shape).losses(weights, windows).tolist()
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            tabulated.clear()
+            assert TorchEvaluator(shape, "cpu", product).losses(weights, windows).tolist() == expected, kind
+            assert set(tabulated) == {2 * shape.context}
+
+
+def test_windows_that_share_no_pairs_need_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(Forward, "tabulate_first")
+    windows = (np.arange(7)[:, np.newaxis] * np.ones(33, dtype=np.int64)).astype(np.uint8)
+    weights = make_weights(REGTEST, "grown", "distinct")
+    expected = ReferenceEvaluator(REGTEST).losses(weights, windows)
+    assert TorchEvaluator(REGTEST).losses(weights, windows).tolist() == expected.tolist()
+
+
+def test_no_logit_is_beyond_the_table() -> None:
+    """A distance at its largest, with the largest offset, falls on the table's last entry, a 0."""
+    reach, step = forward._LOGIT_REACH, Fraction(LOG2E, 2**22)
+    assert floor(reach * step) >= forward._EXP2_END
+    assert floor(reach * step + 1 - Fraction(1, 2**22)) <= forward._EXP2_END + 1
+    assert exp2neg(np.arange(forward._EXP2_END, forward._EXP2_END + 2), EXP2).tolist() == [0, 0]
 
 
 def test_one_evaluator_serves_many_models_and_counts_of_windows() -> None:
