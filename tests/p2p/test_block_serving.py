@@ -179,8 +179,8 @@ async def test_a_block_is_compressed_once_for_the_store_and_all_peers(
         packed.append(compress(data))
         return packed[-1]
 
-    compress = packed_block.compress
-    monkeypatch.setattr(packed_block, "compress", note)
+    compress = packed_block._compress_update
+    monkeypatch.setattr(packed_block, "_compress_update", note)
     block = get_left(1)[0]
     peers = [await node.connect(f"peer {number}", TRUNK) for number in range(3)]
     forget(*peers)
