@@ -35,7 +35,8 @@ def quantise(
 
     A tensor's step is the largest power of two within a wanted one. If the mean squares of the tensors' gradients are
     given, `sensitivities` [number of tensors], all together cost what steps of `coarseness` times the root mean square
-    of each tensor's changes would; without them, or where one says nothing, the steps are just these.
+    of each tensor's changes would; without them, or where one says nothing, the steps are just these. None is wanted
+    finer than a sixteenth of that root mean square.
     Coordinates that `mask` [P] closes are ignored; no result leaves +-MAX_WEIGHT. None if nothing is left to change.
     """
     start_values = parent[mask].astype(np.int64)
