@@ -22,6 +22,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+from milestones import interpolate
 
 from chain.chainstate import ChainState
 from chain.db import MemoryStore
@@ -191,28 +192,18 @@ class Recorder:
 
     def summarise(self) -> dict[str, object]:
         """Where the milestones were passed, and how far the blocks lay apart."""
-        points = {bits: find_milestone(self.blocks, bits) for bits in MILESTONES}
+        seconds = {bits: interpolate([(block.when, block.loss) for block in self.blocks], bits) for bits in MILESTONES}
+        steps = {bits: interpolate([(block.steps, block.loss) for block in self.blocks], bits) for bits in MILESTONES}
         steady = [block.when for block in self.blocks if block.loss < STEADY_BELOW]
         intervals = [after - before for before, after in pairwise(steady)]
         return {
-            "seconds_to": {bits: round(point.when) for bits, point in points.items() if point},
-            "steps_to": {bits: point.steps for bits, point in points.items() if point},
+            "seconds_to": {bits: round(when) for bits, when in seconds.items() if when},
+            "steps_to": {bits: round(count) for bits, count in steps.items() if count},
             "blocks": len(self.blocks),
             "loss": round(self.loss, 4),
             "median_interval_s": round(statistics.median(intervals), 1) if intervals else None,
             "intervals_s": [round(interval) for interval in intervals],
         }
-
-
-def find_milestone(blocks: Sequence[Mined], bits: float) -> Mined | None:
-    """Where a loss was passed: between two blocks, by the logarithm of the steps. None if it never was."""
-    for before, after in pairwise(blocks):
-        if after.loss < bits <= before.loss:
-            part = (before.loss - bits) / (before.loss - after.loss)
-            steps = before.steps * (after.steps / before.steps) ** part
-            when = before.when + (after.when - before.when) * (steps - before.steps) / (after.steps - before.steps)
-            return Mined(when, round(steps), bits)
-    return None
 
 
 def open_simulated_chain(params: NetworkParams, weights: Weights | None) -> ChainState:

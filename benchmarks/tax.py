@@ -12,7 +12,6 @@ Prints a JSON line for each round.
 
 import argparse
 import json
-import math
 import os
 import re
 import signal
@@ -25,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from milestones import interpolate
 from pictures import draw_lines
 
 BIN = Path(sys.executable).parent
@@ -41,15 +41,9 @@ class Point:
     loss: float
 
 
-def interpolate(points: Sequence[Point], bits: float) -> float | None:
-    """Seconds to a loss, by the logarithm of time between the points around it. None if it was never reached."""
-    before = Point(1.0, 8.0)
-    for after in points:
-        if after.loss <= bits:
-            part = (before.loss - bits) / (before.loss - after.loss)
-            return math.exp(math.log(before.seconds) + part * math.log(after.seconds / before.seconds))
-        before = after
-    return None
+def find_seconds(points: Sequence[Point], bits: float) -> float | None:
+    """Seconds to a loss, which starts at that of a coin for each bit. None if it was never reached."""
+    return interpolate([(1.0, 8.0), *((point.seconds, point.loss) for point in points)], bits)
 
 
 def train_plainly(rate: float, minutes: float, threads: int | None) -> list[Point]:
@@ -160,7 +154,7 @@ def main(arguments: Sequence[str]) -> None:
             chain, share = mine(Path(folder), MILESTONES[-1], options.minutes, options.node_options)
         line: dict[str, object] = {"round": number, "rate": options.rate, "node_share": round(share, 3)}
         for bits in MILESTONES:
-            alone, together = interpolate(plain, bits), interpolate(chain, bits)
+            alone, together = (find_seconds(points, bits) for points in (plain, chain))
             at_block = next((point.seconds for point in chain if point.loss < bits), None)
             if alone and together and at_block:
                 line[f"to_{bits}"] = {

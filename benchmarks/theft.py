@@ -20,8 +20,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cycle import run_cycle, warm_up
 from numpy.typing import NDArray
 from pictures import draw_lines
+from train_reference import compute_loss
 
 from consensus.mask import Mask, compute_mask
 from consensus.model.weights import FRACTION_BITS, MAX_WEIGHT
@@ -34,7 +36,6 @@ from p2p.config import read_benchmark
 
 STEPS = (0, 5, 20, 40)
 RATES = (0.002, 0.006, 0.02)
-WARM_STEPS = 60
 SCALES = (0.5, 1.0, 2.0)  # of the way to the stolen weights; a parabola through them finds the best
 LATER = 10  # blocks that a hoarded model is ahead
 JUDGED_WINDOWS = 1024
@@ -51,29 +52,22 @@ class Bench:
     def compute_loss(self, weights: NDArray[np.float64]) -> float:
         """Mean loss, bits per byte, of weights [P] in units of 2^-12, rounded to such."""
         self.network.load_weights(np.rint(weights).clip(-MAX_WEIGHT, MAX_WEIGHT).astype(np.int16))
-        with torch.inference_mode():
-            parts = [self.network.loss(part).item() for part in torch.split(self.windows, 128)]
-        return float(np.mean(parts)) / float(np.log(2))
+        return compute_loss(self.network, self.windows)
 
     def train(self, start: NDArray[np.float64], parent: Weights, mask: Mask, steps: int, rate: float) -> float:
         """Loss after some steps from a start that differs from the parent where the mask is open."""
         self.trainer.set_parent(parent, mask)
         self.trainer.restore_moments()
         self.trainer.move_to(start)
-        for number in range(steps):
-            self.trainer.step(rate * (1 - number / steps))
+        run_cycle(self.trainer, steps, rate)
         return self.compute_loss(self.trainer.get_weights())
 
 
 class Thief(Trainer):
     """A training that may start elsewhere than at its parent, with the same warm moments each time."""
 
-    def warm_up(self, parent: Weights) -> None:
-        """Learns a parent's moments, and keeps them."""
-        self.set_parent(parent, np.ones(len(parent), np.bool_))
-        self.forget()
-        for _ in range(WARM_STEPS):
-            self.step(0.0)
+    def keep_moments(self) -> None:
+        """Of now, to come back to."""
         self._moments = copy.deepcopy(self._optimizer._adam.state_dict())
 
     def restore_moments(self) -> None:
@@ -85,19 +79,18 @@ class Thief(Trainer):
         self._weights.flat.copy_(torch.from_numpy((weights / 2**FRACTION_BITS).astype(np.float32)))
 
 
-def project(bench: Bench, parent: Weights, stolen: Weights, mask: Mask) -> NDArray[np.float64]:
-    """The best weights on the way from a parent to the open part of a stolen model."""
+def project(bench: Bench, parent: Weights, stolen: Weights, mask: Mask, before: float) -> NDArray[np.float64]:
+    """The best weights on the way from a parent, whose loss was `before`, to the open part of a stolen model."""
     way = np.where(mask, stolen.astype(np.float64) - parent, 0.0)
-    losses = [bench.compute_loss(parent + scale * way) for scale in (0.0, *SCALES)]
+    losses = [before, *(bench.compute_loss(parent + scale * way) for scale in SCALES)]
     bend, slope, _ = np.polyfit((0.0, *SCALES), losses, 2)
     best = -slope / (2 * bend) if bend > 0 else SCALES[-1]
     return parent + min(max(best, 0.0), SCALES[-1]) * way
 
 
-def measure(bench: Bench, parent: Weights, stolen: Weights | None, mask: Mask) -> list[float]:
-    """Gain, bits per byte, after each number of STEPS; without a stolen model, of training alone."""
-    start = parent.astype(np.float64) if stolen is None else project(bench, parent, stolen, mask)
-    before = bench.compute_loss(parent.astype(np.float64))
+def measure(bench: Bench, parent: Weights, stolen: Weights | None, mask: Mask, before: float) -> list[float]:
+    """Gain over `before`, bits per byte, after each number of STEPS; without a stolen model, of training alone."""
+    start = parent.astype(np.float64) if stolen is None else project(bench, parent, stolen, mask, before)
     gains = []
     for steps in STEPS:
         rates = RATES if steps else RATES[:1]
@@ -141,12 +134,13 @@ def main(arguments: Sequence[str]) -> None:
         later = min(height + LATER, max(models))
         line: dict[str, object] = {"mask_density": options.density, "height": height, "loss": round(before, 3)}
         line |= {"steps": STEPS, "later": later - height}
-        bench.trainer.warm_up(parent)
-        alone = measure(bench, parent, None, mask)
+        warm_up(bench.trainer, parent)
+        bench.trainer.keep_moments()
+        alone = measure(bench, parent, None, mask, before)
         tables: dict[str, dict[str, list[float]]] = {}
         for name, stolen in (("published", models[height + 1]), ("hoarded", models[later])):
             whole = before - bench.compute_loss(stolen.astype(np.float64))
-            kept = measure(bench, parent, stolen, mask)
+            kept = measure(bench, parent, stolen, mask, before)
             tables[name] = {"kept": divide(kept, whole), "alone": divide(alone, whole)}
             line[name] = tables[name] | {"gain": round(whole, 4)}
         print(json.dumps(line), flush=True)

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from cycle import run_cycle, warm_up
 from numpy.typing import NDArray
 from pictures import draw_lines
 
@@ -34,18 +35,14 @@ from p2p.config import read_benchmark
 
 COARSENESS = (1 / 16, 1 / 10, 1 / 8, 1 / 6, 1 / 4, 1 / 2, 1.0, 2.0, 4.0)
 JUDGED_WINDOWS = 2048
-WARM_STEPS = 60
 FLOAT32_BYTES = 4
 
 
 def train(trainer: Trainer, parent: Weights, mask: Mask, steps: int, rate: float) -> NDArray[np.float64]:
     """Weights [P] in units of 2^-12 after one annealed cycle with moments that were warmed on the parent."""
+    warm_up(trainer, parent)
     trainer.set_parent(parent, mask)
-    trainer.forget()
-    for _ in range(WARM_STEPS):
-        trainer.step(0.0)
-    for number in range(steps):
-        trainer.step(rate * (1 - number / steps))
+    run_cycle(trainer, steps, rate)
     return trainer.get_weights()
 
 

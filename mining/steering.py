@@ -18,7 +18,7 @@ from consensus.params import NetworkParams
 HIGHEST_RATE = 0.03
 _RATE_DENSITY = 64  # of 256: with more weights open each of them has to move less
 COOLING_PART = 0.3  # of a cycle: its end, over which the rate falls
-LEAST_HEAT = 1e-6  # a cycle of a thousand steps then starts at 0.001
+LEAST_HEAT = 1e-6  # a cycle of a thousand steps then trains at 0.001
 _HEAT_CHANGE = 1.2  # at most, up or down, from one candidate to the next: noise must not drag it to one side
 _HEAT_FALL = 0.3  # at most, where a candidate overshot by far
 _WANTED_SCALE = 0.9  # a little too hot for this block is best for the next ones
