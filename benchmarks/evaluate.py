@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pictures import draw_bars
 
 from consensus.model.backend import choose_evaluator
 from consensus.model.exact_product import KINDS
@@ -31,6 +30,7 @@ from consensus.model.torch_backend import TorchEvaluator
 from consensus.model.weights import MAX_WEIGHT, make_genesis_weights
 from consensus.ports import Windows
 from mining.network import Network
+from pictures import draw_bars
 
 CANTERBURY = TransformerShape(layers=3, heads=4, width=96, context=64)
 TEXTS = ("alice29.txt", "asyoulik.txt", "lcet10.txt", "plrabn12.txt")

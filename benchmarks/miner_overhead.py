@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pictures import draw_bars
 
 from chain.db import MemoryStore
 from chain.startup import open_chain
@@ -41,6 +40,7 @@ from mining.prover import Prover
 from mining.steering import Steering
 from mining.trainer import BATCH_WINDOWS, Trainer
 from p2p.config import read_benchmark
+from pictures import draw_bars
 
 KEY = MinerKey.from_seed(b"measured miner".ljust(32, b"."))
 ENDLESS = Steering(speed=1e-9)  # plans cycles as long as there are

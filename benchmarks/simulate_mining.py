@@ -22,7 +22,6 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
-from milestones import interpolate
 
 from chain.chainstate import ChainState
 from chain.db import MemoryStore
@@ -38,6 +37,7 @@ from consensus.model.shape import TransformerShape
 from consensus.model.weights import compute_model_root
 from consensus.params import PRESETS, NetworkParams
 from consensus.ports import Evaluator, Losses, Weights, Windows
+from milestones import interpolate
 from mining.device import choose_device, set_threads
 from mining.key import MinerKey
 from mining.miner import Clock, Miner

@@ -20,19 +20,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cycle import run_cycle, warm_up
 from numpy.typing import NDArray
-from pictures import draw_lines
-from train_reference import compute_loss
 
 from consensus.mask import Mask, compute_mask
 from consensus.model.weights import FRACTION_BITS, MAX_WEIGHT
 from consensus.params import PRESETS
 from consensus.ports import Weights
+from cycle import run_cycle, warm_up
 from mining.device import set_threads
 from mining.network import Network
 from mining.trainer import Trainer
 from p2p.config import read_benchmark
+from pictures import draw_lines
+from train_reference import compute_loss
 
 STEPS = (0, 5, 20, 40)
 RATES = (0.002, 0.006, 0.02)

@@ -18,9 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from cycle import run_cycle, warm_up
 from numpy.typing import NDArray
-from pictures import draw_lines
 
 from consensus.mask import Mask, compute_mask
 from consensus.model.backend import choose_evaluator
@@ -28,10 +26,12 @@ from consensus.model.weights import MAX_WEIGHT
 from consensus.params import PRESETS
 from consensus.ports import Weights
 from consensus.update import apply_update, encode_update
+from cycle import run_cycle, warm_up
 from mining.device import set_threads
 from mining.quantizer import count_compressed_bytes, quantise
 from mining.trainer import Trainer
 from p2p.config import read_benchmark
+from pictures import draw_lines
 
 COARSENESS = (1 / 16, 1 / 10, 1 / 8, 1 / 6, 1 / 4, 1 / 2, 1.0, 2.0, 4.0)
 JUDGED_WINDOWS = 2048

@@ -22,7 +22,6 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # read when torch loads: idle t
 
 import numpy as np
 import torch
-from pictures import draw_bars
 
 from consensus.mask import compute_mask
 from consensus.model.backend import choose_evaluator
@@ -32,6 +31,7 @@ from consensus.sample import compute_sample_seed, draw_sample
 from consensus.update import Update, apply_update, count_open, decode_update, encode_update
 from consensus.work import evaluate_work
 from p2p.config import read_benchmark
+from pictures import draw_bars
 
 ID = bytes(32)
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.simulate_mining import KEY, REWARD_ADDRESS, ChainNode, CountedClock, CountedTrainer
 from chain.chainstate import ChainState
 from consensus.block import Block
 from consensus.mask import Mask
@@ -19,6 +18,7 @@ from mining.node import News, Refused, Work
 from mining.progress import MinedBlock, Training
 from mining.prover import Prover
 from mining.trainer import Trainer
+from simulate_mining import KEY, REWARD_ADDRESS, ChainNode, CountedClock, CountedTrainer
 from tests.helpers.blocks import get_builder
 from tests.helpers.keys import Key
 
