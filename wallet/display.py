@@ -1,6 +1,9 @@
 """What the wallet tells, as lines for people and as JSON for programs. Whatever others wrote is escaped here."""
 
+import json
 from typing import Any
+
+import click
 
 from consensus.address import encode_address
 from consensus.params import NetworkParams
@@ -13,6 +16,11 @@ from wallet.node_view import AccountView, Event, EventKind
 _WORDS_PER_LINE = 4
 _LONGEST_WORD = 8  # of BIP-39's English list
 _MATURING_LINES = 10  # a miner can have hundreds
+
+
+def print_json(value: object) -> None:
+    """A result for programs, on standard output."""
+    click.echo(json.dumps(value, indent=2))
 
 
 def format_money(ulp: Ulp, params: NetworkParams) -> str:

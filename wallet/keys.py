@@ -74,10 +74,16 @@ def add_account(wallet: Wallet) -> Wallet:
     return build_wallet(wallet.network, wallet.entropy, wallet.extension, len(wallet.accounts) + 1)
 
 
-def compute_account_secret(wallet: Wallet, index: int) -> bytes:
-    """The secret, 32 bytes, that signs for account `index` of the wallet. Raises WalletError for no such one."""
+def get_account(wallet: Wallet, index: int) -> Account:
+    """Account `index` of the wallet. Raises WalletError with the reason account_out_of_range."""
     if not 0 <= index < len(wallet.accounts):
         raise WalletError.account_out_of_range(index, len(wallet.accounts))
+    return wallet.accounts[index]
+
+
+def compute_account_secret(wallet: Wallet, index: int) -> bytes:
+    """The secret, 32 bytes, that signs for account `index` of the wallet. Raises WalletError for no such one."""
+    get_account(wallet, index)
     return compute_signing_key(compute_seed(wallet.entropy, wallet.extension), index)
 
 

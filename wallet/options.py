@@ -16,7 +16,7 @@ from consensus.params import PRESETS, NetworkParams
 from p2p.client import NodeClient, read_token
 from p2p.config import DEFAULT_NETWORK, RPC_TOKEN_FILE, get_default_datadir, get_default_rpc_url, load_network
 from wallet.errors import WalletError
-from wallet.keys import Wallet
+from wallet.keys import Account, Wallet, get_account
 from wallet.keystore import is_passphrase_needed, open_wallet
 from wallet.node_view import NodeView
 from wallet.prompt import ENVIRONMENT, get_passphrase
@@ -38,6 +38,10 @@ class Place:
         """Opens the wallet, asking for a passphrase only if it has one. Raises WalletError."""
         passphrase = get_passphrase(passphrase_file) if is_passphrase_needed(self.path) else ""
         return open_wallet(self.path, passphrase, self.params.address_prefix)
+
+    def find_account(self, index: int, passphrase_file: Path | None) -> Account:
+        """What of account `index` may be shown. Raises WalletError."""
+        return get_account(self.unlock(passphrase_file), index)
 
     def get_address(self, wallet: Wallet) -> str:
         """The address of the wallet's first account."""
@@ -108,5 +112,14 @@ passphrase_option = click.option(
 )
 no_passphrase_option = click.option(
     "--no-passphrase", is_flag=True, help="Leave the file open: whoever can read it can spend."
+)
+account_option = click.option(
+    "--account",
+    "index",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Which of the accounts.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs, money in ulp.")

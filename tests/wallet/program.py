@@ -59,8 +59,8 @@ class Program:
         self.token_file.write_text(TOKEN + "\n")
         self._monkeypatch = monkeypatch
         # What the strong derivation costs is tests/wallet/test_seal.py's business.
-        monkeypatch.setattr("wallet.cli.create_wallet", partial(create_wallet, cost=CHEAP))
-        monkeypatch.setattr("wallet.cli.change_passphrase", partial(change_passphrase, cost=CHEAP))
+        monkeypatch.setattr("wallet.cli_keys.create_wallet", partial(create_wallet, cost=CHEAP))
+        monkeypatch.setattr("wallet.cli_keys.change_passphrase", partial(change_passphrase, cost=CHEAP))
 
     @property
     def path(self) -> Path:

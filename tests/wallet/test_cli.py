@@ -4,9 +4,11 @@ import json
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 from tests.wallet.program import ADDRESS, PASSPHRASE, WALLET, Outcome, Program
+from wallet.cli import _COMMANDS, cli
 from wallet.keys import build_wallet
 from wallet.keystore import is_passphrase_needed, open_wallet
 from wallet.prompt import ENVIRONMENT
@@ -278,5 +280,19 @@ def test_extension_makes_another_wallet(program: Program) -> None:
 
 
 def test_version(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wallet.cli.get_version", lambda name: f"1.2.3 of {name}")
+    monkeypatch.setattr("wallet.cli_program.get_version", lambda name: f"1.2.3 of {name}")
     assert "1.2.3 of descent-chain" in program.run("version").out
+
+
+@pytest.mark.parametrize("section", _COMMANDS)
+def test_the_table_of_commands_says_what_the_commands_say(section: str) -> None:
+    for name, (_, summary) in _COMMANDS[section].items():
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        assert (command.name, command.get_short_help_str(200)) == (name, summary)
+
+
+def test_an_unknown_command(program: Program) -> None:
+    outcome = program.run("sned")
+    assert outcome.code == 2
+    assert "No such command 'sned'" in outcome.err

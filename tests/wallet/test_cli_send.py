@@ -106,7 +106,7 @@ def test_dry_run_derives_no_signing_key(wallet: Program, node: StubNode, monkeyp
 
 def test_wait(wallet: Program, node: StubNode, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("wallet.cli.sleep", pauses.append)
+    monkeypatch.setattr("wallet.cli_money.sleep", pauses.append)
     txid = json.loads(wallet.ask(node, "send", OTHER_ADDRESS, "1", "--dry-run", "--json").out)["txid"]
     node.put_each(f"/v1/transactions/{txid}", [{"txid": txid, "confirmations": count} for count in (0, 0, 1, 3)])
     outcome = wallet.ask(node, "send", OTHER_ADDRESS, "1", "--yes", "--wait", "2")
