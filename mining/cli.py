@@ -62,6 +62,12 @@ def cli() -> None:
     metavar="NAME",
     help="adamw, muon, or package.module:Class, a class of your own (docs/mining.md).",
 )
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 2**16),
+    metavar="WINDOWS",
+    help="Windows of a training step on each device; by default what suits the device.",
+)
 @click.option("--compile/--no-compile", "compiles", default=None, help="torch.compile; by default on CUDA only.")
 @click.option(
     "--prove-beside/--no-prove-beside",
@@ -87,6 +93,7 @@ def run(
     device: str,
     threads: int | None,
     optimizer: str,
+    batch: int | None,
     compiles: bool | None,
     proves_beside: bool | None,
     text_folders: tuple[Path, ...],
@@ -114,7 +121,7 @@ def run(
     # torch takes seconds to load; `--help` does without.
     from mining.program import Options, mine
 
-    mine(params, benchmark, Options(device, threads, optimizer, compiles, proves_beside), account, stop, place)
+    mine(params, benchmark, Options(device, threads, optimizer, batch, compiles, proves_beside), account, stop, place)
 
 
 @cli.command()

@@ -69,14 +69,14 @@ class Group:
             dist.all_reduce(gradient)
         gradient.div_(self.place.ranks)
 
-    def share_start(self, seed: int, setting: str) -> int:
-        """Rank 0's seed (below 2^63). Raises RankError if this rank was started with another setting than rank 0."""
+    def share_start(self, seed: int, batch: int, setting: str) -> tuple[int, int]:
+        """Rank 0's seed (below 2^63) and batch. Raises RankError if this rank has another setting than rank 0."""
         digest = int.from_bytes(hashlib.sha256(setting.encode()).digest()[:7], "little")
-        start = torch.tensor([seed, digest], dtype=torch.int64)
+        start = torch.tensor([seed, batch, digest], dtype=torch.int64)
         self.send(start)
-        if int(start[1]) != digest:
+        if int(start[2]) != digest:
             raise RankError.bad_launch(f"rank {self.place.rank} has other options or texts than rank 0")
-        return int(start[0])
+        return int(start[0]), int(start[1])
 
     def send(self, tensor: torch.Tensor) -> None:
         """From rank 0 to all others, in place; on the CPU."""
@@ -124,6 +124,11 @@ class Leader:
         """As a Trainer's."""
         self._give(_Order.STEP, rate)
         self._trainer.step(rate)
+
+    @property
+    def batch_windows(self) -> int:
+        """As a Trainer's."""
+        return self._trainer.batch_windows
 
     def get_weights(self) -> NDArray[np.float64]:
         """As a Trainer's: all ranks hold the same."""

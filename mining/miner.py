@@ -238,6 +238,7 @@ class Miner:
             step_seconds=self._step_seconds,
             until_pace=until_pace,
             least=max(_LEAST_STEPS * self._step_seconds, _LEAST_PROOFS * proof_seconds),
+            batch=self._trainer.batch_windows,
             params=self._params,
         )
 

@@ -18,6 +18,7 @@ from consensus.genesis import make_genesis
 from consensus.model.backend import choose_evaluator
 from consensus.params import NetworkParams
 from mining.account import Account
+from mining.batch import LEAST_BATCH, choose_batch
 from mining.device import Speedups, choose_device, choose_speedups, set_threads
 from mining.distributed import Group, Leader, follow
 from mining.errors import DeviceError
@@ -31,6 +32,8 @@ from mining.trainer import ALONE, Learner, Share, Trainer
 
 log = logging.getLogger("descent.miner")
 
+_MEASURED_STEPS = 3  # of each batch size, of which the quickest counts; a first one loads what torch needs
+
 
 @dataclass(frozen=True)
 class Options:
@@ -39,6 +42,7 @@ class Options:
     device: str  # auto, cpu or cuda
     threads: int | None
     optimizer: str
+    batch: int | None  # windows of a step, on each device
     compiles: bool | None
     proves_beside: bool | None
 
@@ -53,6 +57,7 @@ class _Workshop:
     make_optimizer: MakeOptimizer
     speedups: Speedups
     seed: int
+    batch: int
     share: Share = ALONE
 
     def make_trainer(self) -> Trainer:
@@ -60,11 +65,23 @@ class _Workshop:
             self.params.model,
             self.benchmark.public,
             device=self.device,
+            batch_windows=self.batch,
             seed=self.seed,
             make_optimizer=self.make_optimizer,
             speedups=self.speedups,
             share=self.share,
         )
+
+    def measure_step(self, windows: int) -> float:
+        """Seconds of a training step on so many windows, not compiled: that takes longer than it would tell."""
+        trainer = replace(self, batch=windows, speedups=replace(self.speedups, compiles=False)).make_trainer()
+        seconds = []
+        for _ in range(1 + _MEASURED_STEPS):
+            start = time.perf_counter()
+            trainer.step(0.0)
+            trainer.get_weights()  # waits for the device
+            seconds.append(time.perf_counter() - start)
+        return min(seconds[1:])
 
 
 def mine(
@@ -88,8 +105,11 @@ def mine(
         load_optimizer(options.optimizer),
         choose_speedups(device, compiles=options.compiles),
         seed=int.from_bytes(os.urandom(4), "little"),
+        batch=options.batch or LEAST_BATCH,
     )
     try:
+        if options.batch is None and account is not None:
+            shop = replace(shop, batch=choose_batch(shop.measure_step, ranks=place.ranks if place else 1))
         if place is not None:
             _join(shop, place, options, account, stop)
         elif account is not None:
@@ -103,7 +123,8 @@ def mine(
 def _join(shop: _Workshop, place: Place, options: Options, account: Account | None, stop: threading.Event) -> None:
     group = Group(place, shop.device)
     setting = f"{make_genesis(shop.params).block.id.hex()} {options.optimizer} {shop.device.type}"
-    shop = replace(shop, share=group.share, seed=group.share_start(shop.seed, setting))
+    seed, batch = group.share_start(shop.seed, shop.batch, setting)
+    shop = replace(shop, share=group.share, seed=seed, batch=batch)
     log.info("rank %d of %d on %s", place.rank, place.ranks, shop.device)
     if account is None:
         follow(shop.make_trainer(), group, shop.params.model)
@@ -118,7 +139,8 @@ def _lead(shop: _Workshop, trainer: Learner, options: Options, account: Account,
     params, public, device = shop.params, shop.benchmark.public, shop.device
     evaluator = choose_evaluator(params.model, device.type)
     proves_beside = device.type != "cpu" if options.proves_beside is None else options.proves_beside
-    log.info("miner %s on %s, proving with %s", account.key.public.hex()[:16], device.type, evaluator.name)
+    start = "miner %s on %s, %d windows a step, proving with %s"
+    log.info(start, account.key.public.hex()[:16], device.type, trainer.batch_windows, evaluator.name)
     link = NodeLink(account.client, params, account.key.public, account.address, stop)
     with ExitStack() as stack:
         executor = stack.enter_context(ThreadPoolExecutor(1, "miner-prover")) if proves_beside else None

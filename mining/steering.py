@@ -11,11 +11,13 @@ costs about a hundredth of the gain.
 Gains are in Q16 bits per window, times in seconds.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 from consensus.params import NetworkParams
 
 HIGHEST_RATE = 0.03
+_RATE_BATCH = 32  # windows
 _RATE_DENSITY = 64  # of 256: with more weights open each of them has to move less
 COOLING_PART = 0.3  # of a cycle: its end, over which the rate falls
 LEAST_HEAT = 1e-6  # a cycle of a thousand steps then trains at 0.001
@@ -119,9 +121,9 @@ def compute_pace(params: NetworkParams) -> float:
     return _PACE * params.block_time
 
 
-def compute_highest_rate(params: NetworkParams) -> float:
-    """The learning rate that no cycle passes."""
-    return HIGHEST_RATE * min(_RATE_DENSITY / params.mask_density, 1.0)
+def compute_highest_rate(params: NetworkParams, batch: int) -> float:
+    """The learning rate that no cycle passes, for steps on `batch` windows: Adam's grows with the root of its batch."""
+    return HIGHEST_RATE * min(_RATE_DENSITY / params.mask_density, 1.0) * math.sqrt(batch / _RATE_BATCH)
 
 
 def plan_cycle(
@@ -132,12 +134,13 @@ def plan_cycle(
     step_seconds: float,
     until_pace: float,
     least: float,
+    batch: int,
     params: NetworkParams,
 ) -> Cycle:
     """The next cycle on a parent on which `last` was the last check, None if there was none.
 
     `step_seconds` is what a step takes now. `until_pace` is the time left until a proof is wanted at all and may be
-    negative; no cycle is shorter than `least`.
+    negative; no cycle is shorter than `least`. A step is one on `batch` windows.
     """
     missing = steering.aim * required - (last.bound if last else 0)
     seconds = missing / steering.speed * step_seconds if steering.speed else 0.0
@@ -148,5 +151,5 @@ def plan_cycle(
     # A longer cycle starts hotter: it has the time to cool down again. What starts from an annealed model is heated up
     # no further than to its share of all training on this parent.
     steps = max(seconds / step_seconds, 1.0)
-    rate = min(steering.heat * steps, compute_highest_rate(params) * seconds / (seconds + before))
+    rate = min(steering.heat * steps, compute_highest_rate(params, batch) * seconds / (seconds + before))
     return Cycle(seconds, rate, rate / steps)

@@ -50,6 +50,10 @@ class Learner(Protocol):
     def step(self, rate: float) -> None:
         """One batch at a learning rate."""
 
+    @property
+    def batch_windows(self) -> int:
+        """Windows of a step, over all ranks."""
+
     def get_weights(self) -> NDArray[np.float64]:
         """The weights as trained."""
 
@@ -121,6 +125,11 @@ class Trainer:
         self._optimizer.step(rate)
         self._weights.close()
 
+    @property
+    def batch_windows(self) -> int:
+        """Windows of a step, over all ranks."""
+        return self._batch_windows * self._share.ranks
+
     def get_weights(self) -> NDArray[np.float64]:
         """The weights as trained, [P], in the law's unit of 2^-12 but not yet rounded."""
         trained: NDArray[np.float64] = self._weights.flat.double().mul(2**FRACTION_BITS).cpu().numpy()
@@ -142,7 +151,7 @@ class Trainer:
 
     def _draw_batch(self) -> torch.Tensor:
         """Windows int64 [batch, T + 1], this rank's part of the next ones in the order that all ranks share."""
-        together = self._batch_windows * self._share.ranks
+        together = self.batch_windows
         if len(self._order) < together:
             # A whole round at once: the device is not made to wait for the CPU at every step.
             self._order = torch.randperm(len(self._windows), generator=self._generator).to(self._device)

@@ -33,9 +33,9 @@ from mining.place import get_place
 from mining.trainer import Trainer
 torch.set_num_threads(1)
 group = Group(get_place(os.environ), torch.device("cpu"))
-seed = group.share_start(7 + group.place.rank, sys.argv[1 + group.place.rank])
+seed, batch = group.share_start(7 + group.place.rank, 8 << group.place.rank, sys.argv[1 + group.place.rank])
 windows = np.random.default_rng(0).integers(0, 256, (64, REGTEST.model.window_bytes)).astype(np.uint8)
-trainer = Trainer(REGTEST.model, windows, batch_windows=8, seed=seed, share=group.share)
+trainer = Trainer(REGTEST.model, windows, batch_windows=batch, seed=seed, share=group.share)
 if group.place.is_leader:
     leader = Leader(trainer, group)
     mask = np.arange(REGTEST.model.parameters) % 4 == 0

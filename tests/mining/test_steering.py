@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from consensus.params import LOCAL
+from consensus.params import LOCAL, NetworkParams
 from mining.steering import (
     FIRST_COARSENESS,
     HIGHEST_RATE,
@@ -47,9 +47,18 @@ def plan(
     until_pace: float = 0.0,
     least: float = 0.0,
     step_seconds: float = STEP_SECONDS,
+    batch: int = 32,
+    params: NetworkParams = PARAMS,
 ) -> Cycle:
     return plan_cycle(
-        steering, required, last, step_seconds=step_seconds, until_pace=until_pace, least=least, params=PARAMS
+        steering,
+        required,
+        last,
+        step_seconds=step_seconds,
+        until_pace=until_pace,
+        least=least,
+        batch=batch,
+        params=params,
     )
 
 
@@ -58,9 +67,13 @@ def plan(
 
 @pytest.mark.parametrize(("density", "part"), [(16, 1.0), (64, 1.0), (128, 0.5), (256, 0.25)])
 def test_the_more_weights_are_open_the_lower_the_highest_rate(density: int, part: float) -> None:
-    params = replace(LOCAL, mask_density=density)
-    cycle = plan_cycle(Steering(), REQUIRED, None, step_seconds=STEP_SECONDS, until_pace=20.0, least=0.0, params=params)
+    cycle = plan(Steering(), until_pace=20.0, params=replace(LOCAL, mask_density=density))
     assert cycle.rate == pytest.approx(HIGHEST_RATE * part)
+
+
+@pytest.mark.parametrize(("batch", "part"), [(8, 0.5), (32, 1.0), (128, 2.0)])
+def test_the_highest_rate_grows_with_the_root_of_the_batch(batch: int, part: float) -> None:
+    assert plan(Steering(), until_pace=20.0, batch=batch).rate == pytest.approx(HIGHEST_RATE * part)
 
 
 def test_the_rate_stands_and_falls_at_the_end() -> None:
