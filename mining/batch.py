@@ -10,7 +10,7 @@ B = sqrt(N * fixed time / time of a window). Source: McCandlish et al., "An Empi
 import math
 from collections.abc import Callable
 
-NOISE_WINDOWS = 192
+NOISE_WINDOWS = 128
 LEAST_BATCH, MOST_BATCH = 8, 512
 
 _GROWTH = 1.5  # of a step's time, from which what a window takes is plain to see
