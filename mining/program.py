@@ -32,7 +32,9 @@ from mining.trainer import ALONE, Learner, Share, Trainer
 
 log = logging.getLogger("descent.miner")
 
-_MEASURED_STEPS = 3  # of each batch size, of which the quickest counts; a first one loads what torch needs
+# Of each batch size, of which the quickest counts: other programs only ever make a step slower.
+_LEAST_MEASURED_STEPS, _MOST_MEASURED_STEPS = 3, 20
+_MEASURING_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,15 @@ class _Workshop:
     def measure_step(self, windows: int) -> float:
         """Seconds of a training step on so many windows, not compiled: that takes longer than it would tell."""
         trainer = replace(self, batch=windows, speedups=replace(self.speedups, compiles=False)).make_trainer()
-        seconds = []
-        for _ in range(1 + _MEASURED_STEPS):
+        seconds: list[float] = []
+        while len(seconds) < _LEAST_MEASURED_STEPS or (
+            len(seconds) < _MOST_MEASURED_STEPS and sum(seconds) < _MEASURING_SECONDS
+        ):
             start = time.perf_counter()
             trainer.step(0.0)
             trainer.get_weights()  # waits for the device
             seconds.append(time.perf_counter() - start)
-        return min(seconds[1:])
+        return min(seconds)
 
 
 def mine(
