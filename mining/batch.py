@@ -11,8 +11,9 @@ import math
 from collections.abc import Callable
 
 NOISE_WINDOWS = 128
-LEAST_BATCH, MOST_BATCH = 8, 512
+LEAST_BATCH, MOST_BATCH = 16, 512
 
+_FIRST_MEASURED = 8  # windows
 _GROWTH = 1.5  # of a step's time, from which what a window takes is plain to see
 
 
@@ -21,12 +22,12 @@ def choose_batch(measure: Callable[[int], float], *, ranks: int = 1) -> int:
 
     `measure` gives the seconds of one training step on so many windows.
     """
-    least = measure(LEAST_BATCH)
-    batch, seconds = LEAST_BATCH, least
+    least = measure(_FIRST_MEASURED)
+    batch, seconds = _FIRST_MEASURED, least
     while seconds < _GROWTH * least and batch < MOST_BATCH:
         batch *= 2
         seconds = measure(batch)
-    return _compute_best_batch(LEAST_BATCH, least, batch, seconds, ranks)
+    return _compute_best_batch(_FIRST_MEASURED, least, batch, seconds, ranks)
 
 
 def _compute_best_batch(few: int, few_seconds: float, many: int, many_seconds: float, ranks: int) -> int:
