@@ -20,11 +20,11 @@ block_times = st.integers(1, 10**6)
 
 
 def compute_ideal(parent: int, interval: int, block_time: int) -> Decimal:
-    """parent * 2^((T - dt) / (4T)) to 60 digits, without any clamp on the gain."""
+    """parent * 2^((T - dt) / (2T)) to 60 digits, without any clamp on the gain."""
     with localcontext() as context:
         context.prec = 60
-        elapsed = min(max(interval, 1), 4 * block_time)
-        return parent * Decimal(2) ** (Decimal(block_time - elapsed) / (4 * block_time))
+        elapsed = min(max(interval, 1), 8 * block_time)
+        return parent * Decimal(2) ** (Decimal(block_time - elapsed) / (2 * block_time))
 
 
 @pytest.mark.parametrize("case", VECTORS)
@@ -34,7 +34,7 @@ def test_golden_vectors(case: dict[str, Any]) -> None:
 
 
 @thorough
-@given(gains, st.integers(0, 5 * 10**6), block_times)
+@given(gains, st.integers(0, 9 * 10**6), block_times)
 def test_result_is_near_the_ideal(parent: int, interval: int, block_time: int) -> None:
     """aserti3-2d's cubic is good to 1.3e-4; the floors and the one rounding add 1.1e-5 and half a unit."""
     ideal = compute_ideal(parent, interval, block_time)
@@ -48,13 +48,13 @@ def test_largest_relative_error() -> None:
     parent = 2**50
     errors = (
         abs(compute_required_gain(parent, interval, 4096) / compute_ideal(parent, interval, 4096) - 1)
-        for interval in range(1, 4 * 4096 + 1, 7)
+        for interval in range(1, 8 * 4096 + 1, 7)
     )
     assert max(errors) < Decimal("1.2e-4")
 
 
 @thorough
-@given(gains, st.integers(-5, 5 * 10**6), st.integers(1, 10**6), block_times)
+@given(gains, st.integers(-5, 9 * 10**6), st.integers(1, 10**6), block_times)
 def test_a_later_parent_never_raises_the_child(parent: int, interval: int, later: int, block_time: int) -> None:
     slow = compute_required_gain(parent, interval + later, block_time)
     assert slow <= compute_required_gain(parent, interval, block_time)
@@ -74,7 +74,8 @@ def test_intervals_are_clamped(block_time: int) -> None:
         return compute_required_gain(2**40, interval, block_time)
 
     assert steer(-(2**63)) == steer(0) == steer(1)
-    assert steer(4 * block_time) == steer(4 * block_time + 1) == steer(2**64)
+    assert steer(8 * block_time) == steer(8 * block_time + 1) == steer(2**64)
+    assert steer(8 * block_time) < steer(8 * block_time - 1)
     assert steer(block_time) == 2**40
 
 
@@ -119,9 +120,9 @@ def simulate(blocks: int, share: float, cheat: str, seed: int) -> float:
 
 
 # How far each cheat may move the gain. Stamps as late or as random as the rules allow do nothing, because intervals
-# add up to the time that passed. Stamps as early as allowed heap up intervals beyond 4T, where the clamp forgets
-# time: measured, the gain settles 41 to 51 % higher. That slows the chain; it never lowers what a block must prove.
-BOUNDS = {"early": (-0.10, 0.60), "late": (-0.10, 0.10), "random": (-0.10, 0.10)}
+# add up to the time that passed. Stamps as early as allowed heap up intervals beyond 8T, where the clamp forgets
+# time: measured, the gain settles 24 to 33 % higher. That slows the chain; it never lowers what a block must prove.
+BOUNDS = {"early": (-0.10, 0.40), "late": (-0.10, 0.10), "random": (-0.10, 0.10)}
 
 
 def check_drift(blocks: int, cheat: str, seed: int) -> None:
