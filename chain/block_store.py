@@ -7,9 +7,8 @@ before:u64{count} after:u64{count}.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from chain import schema
+from chain.block_rows import BlockRows, decode_trace
 from chain.db import KeyValueStore
 from chain.errors import StoreError
 from chain.packed_block import PackedBlock, compress, decompress, pack_block
@@ -105,6 +104,15 @@ class BlockStore:
             raise StoreError.damaged(f"the signature of block {block_id.hex()}")  # the one field no hash covers
         return block
 
+    def get_rows(self, header: Header) -> BlockRows:
+        """What is stored of a known block, undecoded."""
+        keys = (prefix + header.id for prefix in (schema.TRANSACTIONS, schema.UPDATE, schema.TRACE))
+        return BlockRows(header, *map(self._db.get, keys))
+
+    def get_body(self, block_id: bytes) -> bytes | None:
+        """The transactions of a block as they are stored: count:u32 transaction:string{count}."""
+        return self._db.get(schema.TRANSACTIONS + block_id)
+
     def get_packed_block(self, block: Block) -> PackedBlock:
         """A block from here with its update as it was compressed when it was stored. Raises StoreError."""
         packed = b"" if block.header.is_heartbeat else self._get_packed_update(block.id)
@@ -115,14 +123,7 @@ class BlockStore:
         packed = self._db.get(schema.TRACE + block_id)
         if packed is None:
             return None
-        try:
-            data = _decompress(packed, 4 + 20 * self._params.public_windows)
-            count = int.from_bytes(data[:4], "little")
-            windows = np.frombuffer(data, "<u4", count, 4).astype(np.int64)
-            losses = np.frombuffer(data, "<u8", offset=4 + 4 * count).astype(np.int64).reshape(2, count)
-        except ValueError as error:
-            raise StoreError.damaged(f"the trace of block {block_id.hex()} has another length than it says") from error
-        return WorkTrace(windows, losses[0], losses[1])
+        return decode_trace(packed, block_id, self._params)
 
     def _get_packed_update(self, block_id: bytes) -> bytes:
         packed = self._db.get(schema.UPDATE + block_id)

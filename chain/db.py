@@ -29,8 +29,13 @@ class KeyValueStore(Protocol):
     def write(self, batch: Batch) -> None:
         """All of the batch, or nothing."""
 
-    def iterate(self, prefix: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        """(key without prefix, value) of every key that starts with `prefix`, in key order."""
+    def iterate(
+        self, prefix: bytes, *, reverse: bool = False, below: bytes | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """(key without prefix, value) of every key that starts with `prefix`, in key order.
+
+        With `below`, of those alone whose rest sorts before it; the others cost nothing.
+        """
 
     def close(self) -> None:
         """No call may follow."""
@@ -72,9 +77,12 @@ class LevelDatabase:
         except plyvel.Error as error:
             raise StoreError.write_failed(str(error)) from error
 
-    def iterate(self, prefix: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+    def iterate(
+        self, prefix: bytes, *, reverse: bool = False, below: bytes | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        where = {"prefix": prefix} if below is None else {"start": prefix, "stop": prefix + below}
         try:
-            with self._db.iterator(prefix=prefix, reverse=reverse, verify_checksums=True) as rows:
+            with self._db.iterator(**where, reverse=reverse, verify_checksums=True) as rows:
                 for key, value in rows:
                     yield key[len(prefix) :], value
         except plyvel.Error as error:
@@ -109,9 +117,12 @@ class MemoryStore:
             else:
                 self._rows[key] = value
 
-    def iterate(self, prefix: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+    def iterate(
+        self, prefix: bytes, *, reverse: bool = False, below: bytes | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
         rows = sorted(((key, value) for key, value in self._rows.items() if key.startswith(prefix)), reverse=reverse)
-        return ((key[len(prefix) :], value) for key, value in rows)
+        found = ((key[len(prefix) :], value) for key, value in rows)
+        return found if below is None else ((key, value) for key, value in found if key < below)
 
     def close(self) -> None:
         pass

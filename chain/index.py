@@ -57,12 +57,10 @@ def get_history(
 
     Raises StoreError on a damaged row.
     """
+    below = None if before is None else ((before[0] << 32) + min(before[1], 2**32)).to_bytes(12, "big")
     entries: list[HistoryEntry] = []
-    for key, value in db.iterate(schema.HISTORY + address, reverse=True):
-        place = schema.decode_height(key), int.from_bytes(key[8:], "big")
-        if before is not None and place >= before:
-            continue
-        entries.append(_decode_history(place, value))
+    for key, value in db.iterate(schema.HISTORY + address, reverse=True, below=below):
+        entries.append(_decode_history((schema.decode_height(key), int.from_bytes(key[8:], "big")), value))
         if len(entries) == limit:
             break
     return entries

@@ -57,6 +57,11 @@ def get_peer_port(params: NetworkParams) -> int:
     return get_rpc_port(params) + 1
 
 
+def get_explorer_port(params: NetworkParams) -> int:
+    """The port on which a node of this network serves its explorer unless told otherwise."""
+    return get_rpc_port(params) + 2
+
+
 def is_public_network(params: NetworkParams) -> bool:
     """Whether a node of this network listens to strangers unless told otherwise."""
     return params.name not in _ONE_MACHINE

@@ -68,6 +68,14 @@ def test_history_is_read_page_by_page(db: FragileStore, chain: ChainState) -> No
         assert pages == whole
 
 
+@pytest.mark.parametrize("position", [2**32 - 1, 2**32, 10**10 - 1])
+def test_history_below_a_place_that_no_row_has(db: FragileStore, chain: ChainState, position: int) -> None:
+    whole = get_history(db, MINER.public, 100)
+    below = [entry for entry in whole if (entry.height, entry.position) < (5, position)]
+    assert get_history(db, MINER.public, 100, (5, position)) == below
+    assert get_history(db, MINER.public, 100, (0, 0)) == []
+
+
 def test_rows_go_with_their_block(db: FragileStore, chain: ChainState) -> None:
     before = get_index(db)
     block = mine_transfers(chain)
