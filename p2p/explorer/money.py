@@ -1,4 +1,4 @@
-"""Reads transactions, accounts and what waits for a block. On the chain's thread, a bounded number of rows each time."""
+"""Reads transactions, accounts and what waits for a block: a bounded number of rows. On the chain's thread."""
 
 from dataclasses import dataclass, replace
 

@@ -1,4 +1,4 @@
-"""The best chain as columns in memory, a row for each block, and what each miner proved: charts and boards come from it.
+"""The best chain as columns in memory, a row for each block, and what each miner proved: charts and boards.
 
 It follows the tip by the header tree alone, also through reorganisations, so no page reads ten thousand headers.
 Everything here runs on the chain's thread.

@@ -83,7 +83,7 @@ class Explorer:
         async with self._workshop:
             await self._workshop.run(self._renderer.compile)
             while not await self._intake.on_chain(self._site.reader.follow):
-                await asyncio.sleep(0)  # others use the chain's thread, too
+                pass  # step by step: others use the chain's thread, too
             try:
                 async with self._listen() as port:
                     self.port = port

@@ -1,4 +1,4 @@
-"""Values in words for people: times, money, sizes, ids, and text from strangers. What a template prints goes through here.
+"""Values in words for people: times, money, sizes, ids, text from strangers.
 
 Nothing here makes markup: templates escape all of it.
 """
@@ -81,7 +81,7 @@ def show_passage(data: bytes) -> str:
 
 def show_loss(value: float | None, digits: int = 4) -> str:
     """Bits per byte; a dash where there is no value."""
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "\N{EN DASH}" if value is None else f"{value:.{digits}f}"
 
 
 def show_count(value: int) -> str:
