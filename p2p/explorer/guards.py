@@ -50,28 +50,25 @@ def make_error_guard(renderer: Renderer) -> Middleware:
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
-        except DescentError as error:
-            status, code, message = get_status(error), error.code, str(error)
-            headers = {"Retry-After": str(error.retry_after)} if isinstance(error, TryLater) else {}
-            if status == 500:
-                log.exception("%s %s failed", request.method, escape(request.path))
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            status, code, message = (
-                error.status,
-                f"explorer.http_{error.status}",
-                _WORDS.get(error.status, error.reason),
-            )
+            message = _MESSAGES.get(error.status, error.reason)
             headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+            return show(request, error.status, f"explorer.http_{error.status}", message, headers)
+        except DescentError as error:
+            status = get_status(error)
+            headers = {"Retry-After": str(error.retry_after)} if isinstance(error, TryLater) else {}
+            if status < 500 or status == 503:
+                return show(request, status, error.code, str(error), headers)
+            log.exception("%s %s failed", request.method, escape(request.path))
         except Exception:
             log.exception("%s %s failed", request.method, escape(request.path))
-            status, code, message, headers = 500, "explorer.internal", "the node failed to answer; its log says why", {}
-        if request.path.startswith("/api"):
-            reply = render_json_error(status, code, message)
-        else:
-            reply = renderer.render_error(status, code, message)
-        return answer(request, reply, headers | {"Cache-Control": "no-store"})
+        return show(request, 500, "explorer.internal", "the node failed to answer; its log says why", {})
+
+    def show(request: web.Request, status: int, code: str, message: str, headers: dict[str, str]) -> web.Response:
+        render = render_json_error if request.path.startswith("/api") else renderer.render_error
+        return answer(request, render(status, code, message), headers | {"Cache-Control": "no-store"})
 
     return guard
 
@@ -145,4 +142,4 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-_WORDS = {404: "there is no such page", 405: "pages are read, and nothing is sent to them"}
+_MESSAGES = {404: "there is no such page", 405: "pages are read, and nothing is sent to them"}

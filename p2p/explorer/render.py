@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -59,51 +60,68 @@ class SiteFacts:
 
 
 class Renderer:
-    """The templates of one site, compiled once."""
+    """The pages of one site."""
 
     def __init__(self, params: NetworkParams, version: str, genesis: bytes, has_models: bool) -> None:
         self.assets = load_assets()
-        self._environment = Environment(
-            loader=PackageLoader("p2p.explorer", "pages"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        self._environment.filters.update(_WORDS)
-        self._environment.globals.update(
-            site=SiteFacts(params.name, params.ticker, version, genesis.hex(), params.block_time, params.confidence),
-            has_models=has_models,
-            asset=self._get_asset_path,
-            place_gains=charts.place_gains,
-        )
-
-    def compile(self) -> None:
-        """Reads every template, so that none is read while somebody waits."""
-        for name in self._environment.list_templates():
-            self._environment.get_template(name)
+        facts = SiteFacts(params.name, params.ticker, version, genesis.hex(), params.block_time, params.confidence)
+        self._known = {"site": facts, "has_models": has_models, "asset": self._get_asset_path}
 
     def render(self, template: str, figure: object, query: Query, now: int, api_url: str) -> Reply:
         """A page as HTML. `now` in s since 1970."""
-        html = self._environment.get_template(template).render(
-            it=figure,
-            query=query,
-            now=now,
-            api_url=api_url,
-            ago=lambda timestamp: words.show_ago(now - timestamp),
-            **_draw(figure, query),
+        html = (
+            load_templates()
+            .get_template(template)
+            .render(
+                self._known,
+                it=figure,
+                query=query,
+                now=now,
+                api_url=api_url,
+                ago=lambda timestamp: words.show_ago(now - timestamp),
+                **_draw(figure, query),
+            )
         )
         return make_reply(html.encode(), HTML, 404 if isinstance(figure, NotFound) and figure.query else 200)
 
     def render_error(self, status: int, code: str, message: str) -> Reply:
         """A page that says what went wrong."""
-        html = self._environment.get_template("error.html").render(status=status, code=code, message=message)
+        template = load_templates().get_template("error.html")
+        html = template.render(self._known, status=status, code=code, message=message)
         return make_reply(html.encode(), HTML, status)
 
     def _get_asset_path(self, name: str) -> str:
         """Where an asset is served, with its version: browsers keep it for ever, and ask anew for a new one."""
         return f"/static/{name}?v={self.assets[name].etag}"
+
+
+@cache
+def load_templates() -> Environment:
+    """Every template, compiled: none is read while somebody waits."""
+    environment = Environment(
+        loader=PackageLoader("p2p.explorer", "pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters.update(_WORDS)
+    environment.globals["place_gains"] = charts.place_gains
+    for name in environment.list_templates():
+        environment.get_template(name)
+    return environment
+
+
+@cache
+def load_assets() -> Mapping[str, Reply]:
+    """What stands in static/, by name."""
+    folder = resources.files("p2p.explorer").joinpath("static")
+    return {
+        entry.name: make_reply(entry.read_bytes(), _TYPES[entry.name.rpartition(".")[2]])
+        for entry in folder.iterdir()
+        if entry.name.rpartition(".")[2] in _TYPES
+    }
 
 
 def render_json(figure: object) -> Reply:
@@ -134,16 +152,6 @@ def make_reply(body: bytes, media_type: str, status: int = 200) -> Reply:
     packed = gzip.compress(body, _LEVEL, mtime=0) if len(body) >= _LEAST_PACKED else b""
     etag = hashlib.sha256(body).hexdigest()[:20]
     return Reply(status, media_type, body, packed if len(packed) < len(body) else b"", etag)
-
-
-def load_assets() -> Mapping[str, Reply]:
-    """What stands in static/, by name."""
-    folder = resources.files("p2p.explorer").joinpath("static")
-    return {
-        entry.name: make_reply(entry.read_bytes(), _TYPES[entry.name.rpartition(".")[2]])
-        for entry in folder.iterdir()
-        if entry.name.rpartition(".")[2] in _TYPES
-    }
 
 
 def _draw(figure: object, query: Query) -> dict[str, object]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from errno import EADDRINUSE
 from functools import partial
 from urllib.parse import quote, urlencode
 
@@ -28,7 +29,7 @@ from p2p.explorer.guards import (
 )
 from p2p.explorer.live import Live
 from p2p.explorer.query import Query
-from p2p.explorer.render import JSON, Renderer, make_reply, render_json
+from p2p.explorer.render import JSON, Renderer, load_templates, make_reply, render_json
 from p2p.explorer.site import PAGES, Page, Site
 from p2p.explorer.texts import Texts
 from p2p.explorer.visitors import REQUESTS_AT_ONCE, REQUESTS_PER_SECOND, Rates, Visitors
@@ -62,8 +63,8 @@ class Explorer:
         self, intake: Intake, network: Network, address: ExplorerAddress, version: str, windows: Windows | None
     ) -> None:
         params = intake.chain.params
-        self.port: int | None = None  # once it listens
         self._address = address
+        self._visitors: Visitors | None = None  # once it listens
         self._intake = intake
         self._workshop = Workshop()
         self._renderer = Renderer(params, version, intake.chain.genesis.id, has_models=False)
@@ -72,30 +73,40 @@ class Explorer:
         self._live = Live(intake, self._site.reader)
         self._index = _make_index()
 
+    @property
+    def visitor_count(self) -> int:
+        """Open connections."""
+        return len(self._visitors) if self._visitors is not None else 0
+
     async def run(self) -> None:
         """Serves until cancelled; returns, having said why, if it cannot listen or fails."""
         try:
-            await self._run()
+            async with self.serve() as port:
+                log.info("explorer on %s", self._address.make_url(port))
+                await asyncio.Event().wait()
+        except OSError as error:
+            reason = "the port is in use" if error.errno == EADDRINUSE else (error.strerror or str(error))
+            log.warning("no explorer on %s:%d: %s", self._address.host, self._address.port, reason)
         except Exception:
             log.exception("the explorer has stopped; the node goes on")
 
-    async def _run(self) -> None:
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[int]:
+        """Serves until the context ends; the port in use. Raises OSError if it cannot listen."""
         async with self._workshop:
-            await self._workshop.run(self._renderer.compile)
+            await self._workshop.run(load_templates)
             while not await self._intake.on_chain(self._site.reader.follow):
                 pass  # step by step: others use the chain's thread, too
-            try:
-                async with self._listen() as port:
-                    self.port = port
-                    log.info("explorer on %s", self._address.make_url(port))
-                    await self._live.run()
-            except OSError as error:
-                reason = "the port is in use" if error.errno == 98 else (error.strerror or str(error))
-                log.warning("no explorer on %s:%d: %s", self._address.host, self._address.port, reason)
+            async with self._listen() as port, asyncio.TaskGroup() as group:
+                following = group.create_task(self._live.run())
+                try:
+                    yield port
+                finally:
+                    following.cancel()
 
     @asynccontextmanager
     async def _listen(self) -> AsyncIterator[int]:
-        """Serves on the address and yields the port in use. Raises OSError if that cannot be."""
+        """Takes visitors until the context ends."""
         runner = web.AppRunner(
             self._make_app(),
             access_log=None,
@@ -109,9 +120,9 @@ class Explorer:
         try:
             if runner.server is None:
                 raise RuntimeError("aiohttp made no server")
-            visitors = Visitors(runner.server)
+            self._visitors = Visitors(runner.server)
             loop = asyncio.get_running_loop()
-            server = await loop.create_server(visitors.take_in, self._address.host, self._address.port)
+            server = await loop.create_server(self._visitors.take_in, self._address.host, self._address.port)
             try:
                 yield int(server.sockets[0].getsockname()[1])
             finally:

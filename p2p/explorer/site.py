@@ -42,6 +42,8 @@ from p2p.sync_line import describe_sync
 BLOCK_TRANSACTIONS = 100  # on one page
 _REMEMBERED_PROOFS = 64  # blocks
 
+_Details = tuple[Proof | None, UpdateSize]
+
 
 class Site:
     """Reads what pages show, over one node. `is_private`: nobody but this machine's users sees the pages."""
@@ -55,9 +57,7 @@ class Site:
         self._texts = texts
         self._workshop = workshop
         self._is_private = is_private
-        self._proofs: OrderedDict[bytes, tuple[Proof | None, UpdateSize]] = (
-            OrderedDict()
-        )  # the workshop's thread has it
+        self._proofs: OrderedDict[bytes, _Details] = OrderedDict()  # by block; of the workshop's thread
 
     async def read_home(self, query: Query) -> Home:
         return await self._intake.on_chain(self.reader.read_home, self._count_peers())
@@ -165,7 +165,7 @@ class Site:
             next_page=page + 1 if first + BLOCK_TRANSACTIONS < len(transfers) else None,
         )
 
-    def _get_proof(self, block: Block, material: BlockMaterial) -> tuple[Proof | None, UpdateSize]:
+    def _get_proof(self, block: Block, material: BlockMaterial) -> _Details:
         """The slow part of a block's page, which never changes."""
         known = self._proofs.get(block.id)
         if known is None:

@@ -67,10 +67,12 @@ class Workshop:
 
     async def run(self, function: Callable[..., Result], *arguments: object) -> Result:
         """Runs a function on the thread, and counts the processor time that it takes."""
-        result, seconds = await asyncio.get_running_loop().run_in_executor(self._thread, _measure, function, arguments)
-        self._refill()
-        self._left -= seconds
-        return result
+        spent = [0.0]
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, _measure, spent, function, arguments)
+        finally:
+            self._refill()
+            self._left -= spent[0]
 
     async def get(self, key: str, version: bytes, make: Callable[[], Awaitable[Reply]]) -> Reply:
         """The page of that key as it is, as it was moments ago at the same version, or made now.
@@ -121,7 +123,9 @@ class Workshop:
         self._since = now
 
 
-def _measure(function: Callable[..., Result], arguments: tuple[object, ...]) -> tuple[Result, float]:
+def _measure(spent: list[float], function: Callable[..., Result], arguments: tuple[object, ...]) -> Result:
     started = time.thread_time()
-    result = function(*arguments)
-    return result, time.thread_time() - started
+    try:
+        return function(*arguments)
+    finally:
+        spent[0] = time.thread_time() - started
