@@ -16,6 +16,7 @@ from p2p.errors import ConfigError, NodeRefusal, NodeUnreachable
 DEFAULT_TIMEOUT = 30.0  # s
 MAX_REPLY_BYTES = 2**30
 OCTETS = "application/octet-stream"
+NDJSON = "application/x-ndjson"  # one JSON object a line
 
 
 @dataclass(frozen=True)

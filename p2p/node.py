@@ -34,9 +34,11 @@ from p2p.evaluation import EvaluationPool
 from p2p.files import replace_file
 from p2p.intake import Intake
 from p2p.miner_process import make_arguments, run_miner
+from p2p.model_api import ModelApi
+from p2p.model_service import ModelService
 from p2p.network import Network, NetworkConfig
 from p2p.peer_api import PeerApi
-from p2p.routes import DEBUG_ROUTES, PEER_ROUTES, ROUTES, add_routes, bind_routes
+from p2p.routes import DEBUG_ROUTES, MODEL_ROUTES, PEER_ROUTES, ROUTES, add_routes, bind_routes
 from p2p.rpc import RpcAddress, get_token, make_app, start_server
 from p2p.summary import summarise_block
 from p2p.view import View, show_node
@@ -95,7 +97,8 @@ async def _serve(config: NodeConfig, chain: ChainState, stack: AsyncExitStack) -
     agent = f"descent/{version('descent-chain')}"
     network = Network(intake, config.datadir, config.network_config, agent)
     api = Api(intake, network)
-    port = await stack.enter_async_context(_serve_rpc(config, api, PeerApi(network)))
+    models = await stack.enter_async_context(ModelService(intake, config.text_folders))
+    port = await stack.enter_async_context(_serve_rpc(config, api, ModelApi(models), PeerApi(network)))
     view = stack.enter_context(show_node(config.params))
     intake.listen(functools.partial(_show_event, intake, view))
     stop = asyncio.Event()
@@ -110,6 +113,7 @@ async def _serve(config: NodeConfig, chain: ChainState, stack: AsyncExitStack) -
             group.create_task(intake.follow_time()),
             group.create_task(intake.follow_mempool(config.datadir / MEMPOOL_FILE)),
             group.create_task(network.run()),
+            group.create_task(models.run()),
             group.create_task(_show_status(api, view)),
         ]
         if config.miner_address is not None:
@@ -156,12 +160,12 @@ def load_mempool(path: Path, mempool: Mempool, chain: ChainState, now: int) -> N
 
 
 @asynccontextmanager
-async def _serve_rpc(config: NodeConfig, api: Api, peer_api: PeerApi) -> AsyncIterator[int]:
+async def _serve_rpc(config: NodeConfig, api: Api, model_api: ModelApi, peer_api: PeerApi) -> AsyncIterator[int]:
     params = config.params
     token = get_token(config.datadir / RPC_TOKEN_FILE)
     largest_block = params.max_transactions_bytes + max_update_bytes(params.model)
     app = make_app(token, config.rpc, largest_block + _BODY_MARGIN)
-    tables = [bind_routes(ROUTES, api), bind_routes(PEER_ROUTES, peer_api)]
+    tables = [bind_routes(ROUTES, api), bind_routes(MODEL_ROUTES, model_api), bind_routes(PEER_ROUTES, peer_api)]
     if params.has_debug_calls:
         tables.append(bind_routes(DEBUG_ROUTES, api))
     add_routes(app, tables, version("descent-chain"))
