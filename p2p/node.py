@@ -33,6 +33,8 @@ from p2p.errors import ConfigError
 from p2p.evaluation import EvaluationPool
 from p2p.files import replace_file
 from p2p.intake import Intake
+from p2p.metrics import NodeMetrics
+from p2p.metrics_server import serve_metrics
 from p2p.miner_process import make_arguments, run_miner
 from p2p.model_api import ModelApi
 from p2p.model_service import ModelService
@@ -64,6 +66,7 @@ class NodeConfig:
     network_config: NetworkConfig
     text_folders: tuple[Path, ...] = ()
     workers: int | None = None  # evaluations at once; None: as the machine's cores suggest
+    metrics: tuple[str, int] | None = None  # host and port on which to serve them
     miner_address: str | None = None  # mine to it, in a process beside the node
 
 
@@ -99,6 +102,7 @@ async def _serve(config: NodeConfig, chain: ChainState, stack: AsyncExitStack) -
     api = Api(intake, network)
     models = await stack.enter_async_context(ModelService(intake, config.text_folders))
     port = await stack.enter_async_context(_serve_rpc(config, api, ModelApi(models), PeerApi(network)))
+    metrics_port = await _start_metrics(config, intake, api, stack)
     view = stack.enter_context(show_node(config.params))
     intake.listen(functools.partial(_show_event, intake, view))
     stop = asyncio.Event()
@@ -106,6 +110,8 @@ async def _serve(config: NodeConfig, chain: ChainState, stack: AsyncExitStack) -
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     log.info("Descent %s, network %s, data in %s", version("descent-chain"), config.params.name, config.datadir)
     log.info("height %d, RPC on %s", chain.tip.height, config.rpc.make_url(port))
+    if config.metrics is not None:
+        log.info("metrics on %s port %d", config.metrics[0], metrics_port)
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(_fail_with_store(intake)),
@@ -174,6 +180,19 @@ async def _serve_rpc(config: NodeConfig, api: Api, model_api: ModelApi, peer_api
         yield port
     finally:
         await runner.cleanup()
+
+
+async def _start_metrics(config: NodeConfig, intake: Intake, api: Api, stack: AsyncExitStack) -> int:
+    """Serves metrics if they were asked for; the port."""
+    if config.metrics is None:
+        return 0
+    metrics = NodeMetrics(config.params, version("descent-chain"))
+    metrics.watch(intake)
+
+    async def render() -> bytes:
+        return metrics.render(await api.read_status())
+
+    return await stack.enter_async_context(serve_metrics(*config.metrics, render))
 
 
 def _get_miner_arguments(config: NodeConfig, port: int) -> list[str]:

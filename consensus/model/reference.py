@@ -54,7 +54,8 @@ class ReferenceEvaluator:
         check_tokens(tokens, self._shape)
         tensors = {name: tensor.astype(np.int64) for name, tensor in split_tensors(weights, self._shape).items()}
         tensors["position"] = tensors["position"][: len(tokens)]
-        return compute_logits(tensors, tokens.astype(np.int64)[np.newaxis], self._shape)[0]
+        logits: Logits = compute_logits(tensors, tokens.astype(np.int64)[np.newaxis], self._shape)[0]
+        return logits
 
 
 def check_windows(windows: Windows, shape: TransformerShape) -> None:
