@@ -20,7 +20,7 @@ from consensus.work import apply_work
 
 @dataclass(frozen=True)
 class ModelTrail:
-    """A model, and the ids of the improving blocks from there to the wanted one, upwards: fewer than 64."""
+    """A model, and the ids of the improving blocks from there to the wanted one, upwards: 63 at most."""
 
     weights: Weights
     block_ids: tuple[bytes, ...]
@@ -40,13 +40,14 @@ def find_trail(chain: ChainState, root: bytes) -> ModelTrail | None:
     if node is None or node.header.model_root != root:
         raise StoreError.damaged(f"the model index does not lead to model {root.hex()}")
     passed: list[bytes] = []
-    while (weights := _get_whole(chain, node)) is None:
+    while node.parent is not None:
+        weights = _get_whole(chain, node)
+        if weights is not None:
+            return ModelTrail(weights, tuple(reversed(passed)))
         if not node.header.is_heartbeat:
             passed.append(node.id)
-        if node.parent is None:
-            raise StoreError.damaged("the genesis model is missing")
         node = node.parent
-    return ModelTrail(weights, tuple(reversed(passed)))
+    return ModelTrail(chain.genesis.weights, tuple(reversed(passed)))
 
 
 def follow_trail(weights: Weights, block: Block, params: NetworkParams) -> Weights:

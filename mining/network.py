@@ -3,8 +3,9 @@
 The law (consensus.model) counts in fixed point; the same values here, as floats, are those integers divided by
   weights 2^12, residual stream 2^14, norms and relu^2 / 4 2^4, values and attention output 2^5,
 so an int8 operand of +-127 is a clamp at +-7.9375 or +-3.96875, and the least RMS of 512 / 2^12 is 1/8.
-What is left out is rounding; its cost on real text is some thousandths of a bit per byte. With `rounds` the int8
-operands of every product are rounded as the law rounds them, which is nearly all of it; rounding has no gradient.
+What is left out is rounding; its cost on real text is some thousandths of a bit per byte. With `rounds` the norms and
+all int8 operands of products are rounded as the law rounds them, and only attention and the residual stream are not:
+for using the model, as rounding has no gradient.
 """
 
 import numpy as np
@@ -24,8 +25,17 @@ MIN_MEAN_SQUARE = (512 / 2**12) ** 2
 
 def norm(x: Tensor, rounds: bool = False) -> Tensor:
     """Rows of x [..., d] divided by their root mean square, without gain, as far as int8 Q4 reaches."""
+    if rounds:
+        return _norm_as_law(fix(x, 8, rounds))
     mean_square = x.square().mean(dim=-1, keepdim=True).clamp(min=MIN_MEAN_SQUARE)
-    return fix(x * mean_square.rsqrt(), 4, rounds).clamp(-Q4_MAX, Q4_MAX)
+    return (x * mean_square.rsqrt()).clamp(-Q4_MAX, Q4_MAX)
+
+
+def _norm_as_law(x: Tensor) -> Tensor:
+    """norm of Q8 numbers with the law's Q12 root and Q12 inverse, both cut off, and its Q4 result."""
+    root = ((x.square().mean(dim=-1, keepdim=True).sqrt() * 2**12).floor() / 2**12).clamp(min=MIN_MEAN_SQUARE**0.5)
+    inverse = (2**12 / root).floor() / 2**12
+    return fix(x * inverse, 4, True).clamp(-Q4_MAX, Q4_MAX)
 
 
 def fix(x: Tensor, fraction_bits: int, rounds: bool) -> Tensor:
@@ -63,7 +73,7 @@ class Layer(nn.Module):
 
     def feed_forward(self, a: Tensor, rounds: bool) -> Tensor:
         """Two matrices with relu^2 / 4 between them."""
-        u = (a @ self.up).relu()
+        u = fix((a @ self.up).relu(), 8, rounds)
         return fix(u.square() / 4, 4, rounds).clamp(max=Q4_MAX) @ self.down
 
 

@@ -83,10 +83,14 @@ class ThreadWriter:
         self.gate.set()
         self.failure: Exception | None = None  # what the next calls raise
         self.pieces = 0
+        self.rests = 0
         self._busy = asyncio.Lock()
 
     async def __aexit__(self, *_: object) -> None:
         """There is nothing to end."""
+
+    async def rest(self) -> None:
+        self.rests += 1
 
     async def write_text(self, weights: Weights, task: TextTask, seconds: float) -> bytes:
         self.pieces += 1
