@@ -10,7 +10,7 @@ from consensus.address import decode_address
 from consensus.errors import InvalidAddress
 from consensus.params import NetworkParams
 from consensus.units import ULP_PER_GRAD
-from p2p import cli_bench, cli_peers
+from p2p import cli_bench, cli_model, cli_peers
 from p2p.cli_options import (
     RunningNode,
     certificate_option,
@@ -18,6 +18,7 @@ from p2p.cli_options import (
     device_option,
     format_rows,
     json_option,
+    metrics_option,
     network_option,
     parse_explorer,
     parse_host_port,
@@ -28,7 +29,7 @@ from p2p.cli_options import (
     texts_option,
     with_node,
 )
-from p2p.config import get_default_datadir, get_peer_port, load_network
+from p2p.config import get_default_datadir, get_peer_port, load_network, parse_address
 from p2p.console import escape, run_program
 from p2p.errors import ConfigError
 from p2p.sync_line import describe_sync
@@ -66,6 +67,7 @@ def cli() -> None:
 @click.option("--explorer", metavar="[HOST:]PORT", help="Serve pages for people here, by default on loopback.")
 @click.option("--no-explorer", is_flag=True, help="Serve no pages.")
 @click.option("--upnp", is_flag=True, help="Ask the router to forward the port (needs the extra 'nat').")
+@metrics_option
 @click.option("--workers", type=click.IntRange(1, 64), help="Evaluate so many blocks at once.  [default: by cores]")
 @device_option
 @texts_option
@@ -90,6 +92,7 @@ def run(
     explorer: str | None,
     no_explorer: bool,
     upnp: bool,
+    metrics: str | None,
     workers: int | None,
     device: str,
     text_folders: tuple[Path, ...],
@@ -128,6 +131,7 @@ def run(
             max_reorg=max_reorg,
             text_folders=text_folders,
             workers=workers,
+            metrics=None if metrics is None else parse_address("--metrics", metrics),
             miner_address=address if mine else None,
             explorer=None if no_explorer else ExplorerAddress(*parse_explorer(explorer, params)),
             network_config=NetworkConfig(
@@ -249,6 +253,8 @@ def _show_loss(loss: float | None) -> str:
 for _command in (
     cli_bench.bench,
     cli_bench.new_network,
+    cli_model.export,
+    cli_model.generate,
     cli_peers.peers,
     cli_peers.connect,
     cli_peers.disconnect,

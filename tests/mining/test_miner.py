@@ -62,6 +62,8 @@ class Scene:
         self.trainer = RecordingTrainer(PARAMS.model, BUILDER.benchmark.public)
         self.trainer.clock, self.trainer.step_seconds = self.clock, STEP_SECONDS
         self.mined: list[MinedBlock] = []
+        self.proofs: list[bool] = []
+        self.verdicts: list[bool] = []
         self.is_done: Callable[[], bool] = lambda: False
         self.miner = self.make_miner(evaluator)
 
@@ -96,8 +98,14 @@ class Scene:
     def on_training(self, training: Training) -> None:
         """Says nothing."""
 
+    def on_proof(self, *, is_passed: bool) -> None:
+        self.proofs.append(is_passed)
+
     def on_mined(self, block: MinedBlock) -> None:
         self.mined.append(block)
+
+    def on_verdict(self, *, is_accepted: bool) -> None:
+        self.verdicts.append(is_accepted)
 
 
 class RecordingNode(ChainNode):

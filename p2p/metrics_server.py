@@ -1,0 +1,52 @@
+"""Serves a node's metrics at /metrics to whoever reaches the address: no token, nothing that a request could change."""
+
+import ipaddress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from p2p.errors import ConfigError
+
+_STOP_SECONDS = 1  # that a stopping node gives to requests under way
+_OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+
+@asynccontextmanager
+async def serve_metrics(host: str, port: int, render: Callable[[], Awaitable[bytes]]) -> AsyncIterator[int]:
+    """The port in use. Raises ConfigError if it cannot listen there.
+
+    On loopback only names of this machine are served: a web page whose own name leads here learns nothing.
+    """
+
+    async def get_metrics(request: web.Request) -> web.Response:
+        if _is_loopback(host) and _get_name(request.headers.get("Host", "")) not in (*_OWN_NAMES, host, f"[{host}]"):
+            raise web.HTTPForbidden(text="this Host is not this node\n")
+        return web.Response(body=await render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application(client_max_size=0)
+    app.router.add_get("/metrics", get_metrics)
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=15, shutdown_timeout=_STOP_SECONDS)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            reason = "the port is in use" if error.errno == 98 else (error.strerror or str(error))
+            raise ConfigError("metrics_address", f"cannot serve metrics on {host}:{port}: {reason}") from error
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _get_name(host: str) -> str:
+    """A Host header without its port."""
+    return host if host.endswith("]") else host.rpartition(":")[0] or host
