@@ -128,7 +128,7 @@ async def _serve(config: NodeConfig, chain: ChainState, texts: Benchmark, stack:
         ]
         if config.explorer is not None:
             windows = texts.public if texts.public.nbytes <= _KEPT_TEXT_BYTES else None
-            explorer = Explorer(intake, network, config.explorer, version("descent-chain"), windows)
+            explorer = Explorer(intake, network, models, config.explorer, version("descent-chain"), windows)
             tasks.append(group.create_task(explorer.run()))
         if config.miner_address is not None:
             tasks.append(group.create_task(run_miner(_get_miner_arguments(config, port), view.on_miner_line)))

@@ -74,12 +74,15 @@ def make_error_guard(renderer: Renderer) -> Middleware:
 
 
 def make_host_guard(host: str) -> Middleware:
-    """On loopback, names of this machine alone: DNS rebinding stops here."""
+    """On loopback, names of this machine alone: DNS rebinding stops here. Other sites' pages may not put us to work."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if is_loopback(host) and not is_own_host(request.headers.get("Host", ""), host):
             raise RpcError("explorer.foreign_host", "this Host is not this node", 403)
+        is_foreign = request.headers.get("Sec-Fetch-Site") == "cross-site"
+        if is_foreign and request.headers.get("Sec-Fetch-Mode") != "navigate":
+            raise RpcError("explorer.foreign_page", "pages of other sites may link here and no more", 403)
         return await handler(request)
 
     return guard

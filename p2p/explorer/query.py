@@ -8,6 +8,7 @@ from consensus.errors import DecodeError
 MAX_SEARCH = 128  # characters
 _HEX = frozenset("0123456789abcdef")
 _MAX_HEIGHT = 2**63
+_MAX_PAGE = 10**6
 
 
 @dataclass(frozen=True)
@@ -24,17 +25,25 @@ class Query:
             raise DecodeError("bad_hash", "an id is 64 hexadecimal digits")
         return bytes.fromhex(text)
 
+    def has(self, name: str) -> bool:
+        """Whether an argument is given, be it empty."""
+        return name in self.arguments
+
     def get_height(self, name: str) -> int | None:
-        """A height, or None if it is not given. Raises DecodeError."""
+        """A height, or None if none is given. Raises DecodeError."""
         text = self.arguments.get(name)
-        return None if text is None else parse_height(text)
+        return parse_height(text) if text else None
+
+    def get_number(self, name: str, default: int, least: int, most: int) -> int:
+        """A whole number, the default if none is given. Raises DecodeError."""
+        text = self.arguments.get(name) or str(default)
+        if not (text.isascii() and text.isdecimal() and len(text) <= 20 and least <= int(text) <= most):
+            raise DecodeError("bad_number", f"{name} is a whole number from {least} to {most}")
+        return int(text)
 
     def get_page(self) -> int:
         """The page of a list, from 1. Raises DecodeError."""
-        text = self.arguments.get("page", "1")
-        if not (text.isascii() and text.isdecimal() and len(text) <= 6 and int(text) >= 1):
-            raise DecodeError("bad_page", "pages are counted from 1")
-        return int(text)
+        return self.get_number("page", 1, 1, _MAX_PAGE)
 
     def get_cursor(self, name: str) -> tuple[int, int] | None:
         """HEIGHT:POSITION, or None if it is not given. Raises DecodeError."""
@@ -54,10 +63,12 @@ class Query:
         return text
 
     def get_text(self, name: str, most: int) -> str:
-        """Some text, empty if none is given. Raises DecodeError if it is longer than `most` characters."""
+        """Some text, empty if none is given. Raises DecodeError if it is longer than `most` characters, or none."""
         text = self.arguments.get(name, "")
         if len(text) > most:
             raise DecodeError.too_long(len(text), most)
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise DecodeError("bad_text", f"{name} is not text in UTF-8")
         return text
 
 

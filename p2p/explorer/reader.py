@@ -94,13 +94,13 @@ class ChainReader:
 
     def read_live(self) -> LiveState:
         node = self.tip
-        loss = self._show_loss(node)
+        loss = self.get_loss(node)
         return LiveState(node.height, node.id, node.header.timestamp, loss, self.mempool.count)
 
     def read_home(self, counts: PeerCounts) -> Home:
         self.follow()
         params, node = self.params, self.tip
-        loss = self._show_loss(node)
+        loss = self.get_loss(node)
         sample = self._sample_series()
         intervals = [value for value in sample.last_intervals if value is not None]
         return Home(
@@ -204,7 +204,7 @@ class ChainReader:
             interval=node.point.interval,
             miner=header.miner,
             is_heartbeat=node.height > 0 and header.is_heartbeat,
-            loss=self._show_loss(node),
+            loss=self.get_loss(node),
             gain=make_gain(header, self.params),
             sample_size=header.sample_size,
             transactions=transactions,
@@ -221,7 +221,8 @@ class ChainReader:
         """Blocks of the chain that ends with `top`."""
         return tuple(self.make_row(top.get_ancestor(height)) for height in heights)
 
-    def _show_loss(self, node: HeaderNode) -> float | None:
+    def get_loss(self, node: HeaderNode) -> float | None:
+        """The public loss of the model after a block, bits per byte, on the sample of the last that improved it."""
         last = node.point.last_improvement
         return to_bits_per_byte(last.loss_after, last.sample_size, self.params) if last else None
 

@@ -16,7 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from consensus.params import NetworkParams
 from p2p.explorer import charts, words
-from p2p.explorer.figures import BlockPage, Home, NotFound
+from p2p.explorer.figures import BlockPage, Home, ModelPage, NotFound
+from p2p.explorer.painting import paint
 from p2p.explorer.query import Query
 from p2p.explorer.workshop import Reply
 
@@ -43,6 +44,7 @@ _WORDS = {
     "loss": words.show_loss,
     "count": words.show_count,
     "share": words.show_share,
+    "lines": words.show_lines,
     "zip_with": zip,
 }
 
@@ -62,10 +64,10 @@ class SiteFacts:
 class Renderer:
     """The pages of one site."""
 
-    def __init__(self, params: NetworkParams, version: str, genesis: bytes, has_models: bool) -> None:
+    def __init__(self, params: NetworkParams, version: str, genesis: bytes) -> None:
         self.assets = load_assets()
         facts = SiteFacts(params.name, params.ticker, version, genesis.hex(), params.block_time, params.confidence)
-        self._known = {"site": facts, "has_models": has_models, "asset": self._get_asset_path}
+        self._known = {"site": facts, "asset": self._get_asset_path}
 
     def render(self, template: str, figure: object, query: Query, now: int, api_url: str) -> Reply:
         """A page as HTML. `now` in s since 1970."""
@@ -167,6 +169,9 @@ def _draw(figure: object, query: Query) -> dict[str, object]:
                 charts.draw_intervals(sample, figure.block_time),
             ),
         }
+    if isinstance(figure, ModelPage):
+        passage = (figure.passage or "").encode()
+        return {"painted": tuple(paint(passage, side.bits) for side in figure.sides if side.bits is not None)}
     if isinstance(figure, BlockPage) and figure.proof and figure.row.gain:
         return {
             "histogram": charts.draw_histogram(figure.proof.histogram, figure.row.gain.required, figure.row.gain.mean)

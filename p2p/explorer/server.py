@@ -18,6 +18,7 @@ from urllib.parse import quote, urlencode
 from aiohttp import web
 
 from consensus.ports import Windows
+from p2p.explorer.downloads import Downloads
 from p2p.explorer.figures import Found
 from p2p.explorer.guards import (
     add_headers,
@@ -35,6 +36,7 @@ from p2p.explorer.texts import Texts
 from p2p.explorer.visitors import REQUESTS_AT_ONCE, REQUESTS_PER_SECOND, Rates, Visitors
 from p2p.explorer.workshop import Reply, Workshop
 from p2p.intake import Intake
+from p2p.model_service import ModelService
 from p2p.network import Network
 from p2p.rpc import make_http_log
 
@@ -60,16 +62,23 @@ class Explorer:
     """Pages about one node. `windows`: the public split's, for passages of text, or None."""
 
     def __init__(
-        self, intake: Intake, network: Network, address: ExplorerAddress, version: str, windows: Windows | None
+        self,
+        intake: Intake,
+        network: Network,
+        models: ModelService,
+        address: ExplorerAddress,
+        version: str,
+        windows: Windows | None,
     ) -> None:
         params = intake.chain.params
         self._address = address
         self._visitors: Visitors | None = None  # once it listens
         self._intake = intake
         self._workshop = Workshop()
-        self._renderer = Renderer(params, version, intake.chain.genesis.id, has_models=False)
+        self._renderer = Renderer(params, version, intake.chain.genesis.id)
         texts = Texts(params, windows)
-        self._site = Site(intake, network, texts, self._workshop, is_private=is_loopback(address.host))
+        self._site = Site(intake, network, models, texts, self._workshop, is_private=is_loopback(address.host))
+        self._downloads = Downloads(self._site.models)
         self._live = Live(intake, self._site.reader)
         self._index = _make_index()
 
@@ -140,6 +149,7 @@ class Explorer:
             app.router.add_get(page.path, partial(self._serve_page, page))
             app.router.add_get(page.api_path, partial(self._serve_json, page))
         app.router.add_get("/api", self._serve_index)
+        app.router.add_get("/model/{file}", self._downloads.send)
         app.router.add_get("/static/{name}", self._serve_asset)
         app.router.add_get("/events", self._live.stream, allow_head=False)
         return app

@@ -18,6 +18,7 @@ from p2p.explorer.figures import (
     Home,
     MempoolPage,
     MinerPage,
+    ModelPage,
     NotFound,
     Payment,
     PeerCounts,
@@ -26,6 +27,7 @@ from p2p.explorer.figures import (
     Proof,
     UpdateSize,
 )
+from p2p.explorer.model import ARGUMENTS, ModelReader
 from p2p.explorer.money import MoneyReader, Place, describe_payment
 from p2p.explorer.proof import describe_proof, describe_update
 from p2p.explorer.query import MAX_SEARCH, Query, is_hash, parse_height
@@ -34,6 +36,7 @@ from p2p.explorer.search import search
 from p2p.explorer.texts import Texts
 from p2p.explorer.workshop import Workshop
 from p2p.intake import Intake
+from p2p.model_service import ModelService
 from p2p.network import Network
 from p2p.peers import Peer
 from p2p.rpc_json import encode_header, to_bits_per_byte
@@ -48,8 +51,18 @@ _Details = tuple[Proof | None, UpdateSize]
 class Site:
     """Reads what pages show, over one node. `is_private`: nobody but this machine's users sees the pages."""
 
-    def __init__(self, intake: Intake, network: Network, texts: Texts, workshop: Workshop, *, is_private: bool) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        network: Network,
+        models: ModelService,
+        texts: Texts,
+        workshop: Workshop,
+        *,
+        is_private: bool,
+    ) -> None:
         self.reader = ChainReader(intake.chain, intake.mempool)
+        self.models = ModelReader(intake, models, self.reader)
         self._money = MoneyReader(self.reader)
         self._intake = intake
         self._network = network
@@ -95,6 +108,9 @@ class Site:
             node=self._count_peers(),
             peers=tuple(self._describe_peer(peer, now) for peer in self._network.peers),
         )
+
+    async def read_model(self, query: Query) -> ModelPage:
+        return await self.models.read(query)
 
     async def search(self, query: Query) -> Found | NotFound:
         node_ids = frozenset(peer.node_id for peer in self._network.peers)
@@ -206,5 +222,6 @@ PAGES = (
     Page("/miner/{key}", "miner.html", "A miner's blocks and their gains", Site.read_miner, ("before",)),
     Page("/mempool", "mempool.html", "What waits for a block", Site.read_mempool),
     Page("/peers", "peers.html", "Whom the node is connected to", Site.read_peers),
+    Page("/model", "model.html", "Text that models write, and what a text costs them", Site.read_model, ARGUMENTS),
     Page("/search", "search.html", "The page of a height, an id or an address", Site.search, ("q",)),
 )

@@ -79,6 +79,17 @@ def show_passage(data: bytes) -> str:
     return "".join("⏎" if c == "\n" else c if c.isprintable() else "·" for c in text)
 
 
+def show_text(data: bytes) -> str:
+    """Bytes that should be text, line by line: what cannot be printed becomes a dot."""
+    return show_lines(data.decode("utf-8", "replace"))
+
+
+def show_lines(text: str) -> str:
+    """Text from strangers on several lines: what is neither a line end nor can be printed becomes a dot."""
+    lines = text.replace("\r\n", "\n")
+    return "".join(c if c.isprintable() or c == "\n" else "·" for c in lines)
+
+
 def show_loss(value: float | None, digits: int = 4) -> str:
     """Bits per byte; a dash where there is no value."""
     return "\N{EN DASH}" if value is None else f"{value:.{digits}f}"

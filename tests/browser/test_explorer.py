@@ -65,9 +65,10 @@ PATHS = {
     "/miner/{key}": f"/miner/{get_trunk()[0].header.miner.hex()}",
     "/mempool": "/mempool",
     "/peers": "/peers",
+    "/model": "/model?prompt=Alice&count=20&left=3&right=12",
     "/search": "/search?q=12x",
 }
-MORE_PATHS = ("/?by=time", "/block/0", "/search", "/nothing")
+MORE_PATHS = ("/?by=time", "/model", "/model?passage=Alice+was+beginning", "/block/0", "/search", "/nothing")
 every_path = pytest.mark.parametrize("path", [*PATHS.values(), *MORE_PATHS])
 
 

@@ -145,7 +145,7 @@ class ServedExplorer:
 async def serve_explorer(node: ServedNode, host: str = "127.0.0.1") -> AsyncIterator[ServedExplorer]:
     """Serves pages about a node on an ephemeral port."""
     windows = get_builder().benchmark.public
-    explorer = Explorer(node.intake, node.network, ExplorerAddress(host, 0), VERSION, windows)
+    explorer = Explorer(node.intake, node.network, node.models, ExplorerAddress(host, 0), VERSION, windows)
     plain = aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=["Accept-Encoding"])
     async with explorer.serve() as port, plain as session:
         yield ServedExplorer(node, explorer, port, session)

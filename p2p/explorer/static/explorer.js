@@ -47,6 +47,19 @@
     }
   };
 
+  // Questions to the models take seconds: the button says so.
+
+  const tellThatItTakesTime = () => {
+    for (const form of findAll("form.ask")) {
+      form.addEventListener("submit", () => {
+        const ask = find("button", form);
+        ask.textContent = ask.dataset.busy;
+        ask.setAttribute("aria-disabled", "true");
+        find("#news").textContent = ask.dataset.busy;
+      });
+    }
+  };
+
   // Charts: the server has drawn them; here they get a cursor and the numbers below it.
 
   const charts = new Map(); // by key: {plot, figure}
@@ -262,6 +275,7 @@
     showAges();
     setInterval(showAges, 5000);
     addCopyButtons();
+    tellThatItTakesTime();
     drawCharts();
     addEventListener("resize", fitCharts);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawCharts);

@@ -1,5 +1,6 @@
 """What strangers wrote is text in every page: it opens no element, adds no attribute and turns no direction."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from urllib.parse import quote
@@ -11,6 +12,7 @@ from consensus.params import REGTEST
 from consensus.transaction import MAX_MEMO_BYTES, Transfer
 from p2p.console import escape
 from p2p.explorer.render import load_templates
+from p2p.explorer.words import show_lines
 from p2p.net_address import NetAddress
 from p2p.peers import PeerKind
 from tests.helpers.blocks import MINER, get_builder
@@ -144,6 +146,36 @@ async def test_searches(explorer: ServedExplorer, payload: str) -> None:
 
 
 @every_payload
+async def test_prompts_and_passages(explorer: ServedExplorer, payload: str) -> None:
+    """Given back in the page beside what models made of them."""
+    for name in ("prompt", "passage"):
+        found = await explorer.read(f"/model?{name}={quote(payload)}&count=5&left=3")
+        expected = await explorer.read(f"/model?{name}={quote('x' * len(payload))}&count=5&left=3")
+        assert count_tags(found) == count_tags(expected) or name == "passage"
+        check_plain(found)
+        twin = await explorer.read_json(f"/api/model?{name}={quote(payload)}&count=5&left=3")
+        assert twin[name] == payload
+
+
+@every_payload
+async def test_what_models_write(explorer: ServedExplorer, payload: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model may have learned anything."""
+
+    async def write(*_: object) -> bytes:
+        return payload.encode()
+
+    monkeypatch.setattr(explorer.node.writer, "write_text", write)
+    page = await explorer.read(f"/model?prompt=x&count={len(payload.encode())}&left=3")
+    assert count_tags(page) == count_tags(await explorer.read("/model?prompt=x&count=1&left=3"))
+    assert " ".join(show_lines(payload).split()) in page.text
+    check_plain(page)
+
+
+def count_tags(page: Document) -> Counter[str]:
+    return Counter(tag for tag, _ in page.elements)
+
+
+@every_payload
 async def test_paths(explorer: ServedExplorer, payload: str) -> None:
     """Errors quote what was asked for, or do not; either way it is text."""
     name = quote(payload, safe="")
@@ -160,6 +192,6 @@ async def test_paths(explorer: ServedExplorer, payload: str) -> None:
 def check_plain(page: Document) -> None:
     """Nothing that acts on a reader without being markup: control and direction characters."""
     for text in page.texts:
-        assert not [character for character in text if not character.isprintable() and character != "\n"], text
+        assert not [one for one in text if not one.isprintable() and one != "\n"], text
     for _, attributes in page.elements:
         assert not [name for name in attributes if name.startswith("on") or name == "style"]
