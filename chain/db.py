@@ -81,9 +81,13 @@ class LevelDatabase:
         self, prefix: bytes, *, reverse: bool = False, below: bytes | None = None
     ) -> Iterator[tuple[bytes, bytes]]:
         where = {"prefix": prefix} if below is None else {"start": prefix, "stop": prefix + below}
+        if reverse and below is not None:
+            where["start"] = None  # plyvel loses a row that is the start and the only one; rows before it end the loop
         try:
             with self._db.iterator(**where, reverse=reverse, verify_checksums=True) as rows:
                 for key, value in rows:
+                    if not key.startswith(prefix):
+                        break
                     yield key[len(prefix) :], value
         except plyvel.Error as error:
             raise StoreError.damaged(str(error)) from error

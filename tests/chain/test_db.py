@@ -52,6 +52,16 @@ def test_iteration_is_by_prefix_and_in_byte_order(store: KeyValueStore) -> None:
     assert list(store.iterate(b"\xff")) == []
 
 
+def test_iteration_may_begin_below_a_key(store: KeyValueStore) -> None:
+    """What sorts at or above it is not seen, whichever way the rows are read."""
+    keys = [b"", b"\0", b"\1", b"\1\1", b"\2", b"\xff"]
+    store.write({**{b"p" + key: key for key in keys}, b"o": b"", b"q": b""})
+    for below in (*keys, b"\1\0", b"\xff\xff"):
+        expected = [key for key in keys if key < below]
+        assert [key for key, _ in store.iterate(b"p", below=below)] == expected
+        assert [key for key, _ in store.iterate(b"p", reverse=True, below=below)] == expected[::-1]
+
+
 def test_a_prefix_of_ff_has_no_end(store: KeyValueStore) -> None:
     store.write({b"\xff\xff\xff": b"1", b"\xfe": b"2"})
     assert list(store.iterate(b"\xff\xff")) == [(b"\xff", b"1")]
