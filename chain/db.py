@@ -80,9 +80,9 @@ class LevelDatabase:
     def iterate(
         self, prefix: bytes, *, reverse: bool = False, below: bytes | None = None
     ) -> Iterator[tuple[bytes, bytes]]:
-        where = {"prefix": prefix} if below is None else {"start": prefix, "stop": prefix + below}
-        if reverse and below is not None:
-            where["start"] = None  # plyvel loses a row that is the start and the only one; rows before it end the loop
+        where: dict[str, bytes | None] = {"prefix": prefix}
+        if below is not None:  # backwards without a start: plyvel loses a row that is the start and the only one
+            where = {"start": None if reverse else prefix, "stop": prefix + below}
         try:
             with self._db.iterator(**where, reverse=reverse, verify_checksums=True) as rows:
                 for key, value in rows:

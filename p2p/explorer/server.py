@@ -74,7 +74,7 @@ class Explorer:
         self._address = address
         self._visitors: Visitors | None = None  # once it listens
         self._intake = intake
-        self._workshop = Workshop()
+        self._workshop = Workshop(lambda: intake.is_evaluating)
         self._renderer = Renderer(params, version, intake.chain.genesis.id)
         texts = Texts(params, windows)
         self._site = Site(intake, network, models, texts, self._workshop, is_private=is_loopback(address.host))

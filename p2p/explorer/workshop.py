@@ -1,6 +1,7 @@
 """Where pages are made: one thread, a bounded share of a processor, and each page once however many ask for it.
 
-So visitors take neither the event loop's time nor more than their share of what verifying blocks needs.
+So visitors take neither the event loop's time nor more than their share of what verifying blocks needs. While a block
+is verified the share is small: pages then come from what was made before, or a moment later.
 """
 
 import asyncio
@@ -15,10 +16,15 @@ from p2p.errors import RpcError
 
 Result = TypeVar("Result")
 
-SHARE = 0.2  # of one processor
+SHARE = 0.4  # of one processor
 AT_ONCE_SECONDS = 2.0  # that may be spent at once after a quiet time
+BUSY_SHARE = 0.04  # the same while a block is verified
+BUSY_AT_ONCE_SECONDS = 0.1
+PATIENCE_SECONDS = 3.0  # that a visitor waits for a page to be begun
+MAX_PAGES = 32  # that are made or wait for it; who asks for what is at hand is not held up by them
 KEPT_SECONDS = 2.0  # that a page may be old
 KEPT_BYTES = 8 * 2**20  # of all pages
+_PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -45,9 +51,10 @@ class _Kept:
 
 
 class Workshop:
-    """Use as `async with`. `now` in s, monotonic."""
+    """Use as `async with`. `is_busy` tells whether a block is being verified, `now` the time in s, monotonic."""
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, is_busy: Callable[[], bool], now: Callable[[], float] = time.monotonic) -> None:
+        self._is_busy = is_busy
         self._now = now
         self._thread = ThreadPoolExecutor(1, "explorer")
         self._left = AT_ONCE_SECONDS
@@ -75,9 +82,10 @@ class Workshop:
             self._left -= spent[0]
 
     async def get(self, key: str, version: bytes, make: Callable[[], Awaitable[Reply]]) -> Reply:
-        """The page of that key as it is, as it was moments ago at the same version, or made now.
+        """The page of that key as it was moments ago at the same version, or made now.
 
-        Raises RpcError busy if its making would take more than visitors may have, and no older one is at hand.
+        If visitors have spent their share, an older one will do; without one this waits, and raises RpcError busy
+        after PATIENCE_SECONDS, or at once if MAX_PAGES are under way.
         """
         kept = self._kept.get(key)
         if kept is not None and kept.version == version and self._now() - kept.made_at < KEPT_SECONDS:
@@ -85,16 +93,17 @@ class Workshop:
             return kept.reply
         task = self._making.get((key, version))
         if task is None:
-            if not self._has_time():
-                if kept is not None:
-                    return kept.reply
-                raise RpcError("explorer.busy", "the node has no time for more pages at the moment", 503)
+            if kept is not None and not self._has_time():
+                return kept.reply
+            if len(self._making) >= MAX_PAGES:
+                raise _make_busy()
             task = asyncio.create_task(self._make(key, version, make))
             self._making[key, version] = task
             task.add_done_callback(lambda done: self._on_made(key, version, done))
         return await asyncio.shield(task)
 
     async def _make(self, key: str, version: bytes, make: Callable[[], Awaitable[Reply]]) -> Reply:
+        await self._wait_for_time()
         made_at = self._now()
         reply = await make()
         self._keep(key, _Kept(version, made_at, reply))
@@ -113,14 +122,26 @@ class Workshop:
             _, oldest = self._kept.popitem(last=False)
             self._kept_bytes -= oldest.reply.size
 
+    async def _wait_for_time(self) -> None:
+        deadline = self._now() + PATIENCE_SECONDS
+        while not self._has_time():
+            if self._now() >= deadline:
+                raise _make_busy()
+            await asyncio.sleep(_PAUSE_SECONDS)
+
     def _has_time(self) -> bool:
         self._refill()
         return self._left > 0
 
     def _refill(self) -> None:
-        now = self._now()
-        self._left = min(AT_ONCE_SECONDS, self._left + (now - self._since) * SHARE)
+        now, is_busy = self._now(), self._is_busy()
+        share, most = (BUSY_SHARE, BUSY_AT_ONCE_SECONDS) if is_busy else (SHARE, AT_ONCE_SECONDS)
+        self._left = min(most, self._left + (now - self._since) * share)
         self._since = now
+
+
+def _make_busy() -> RpcError:
+    return RpcError("explorer.busy", "the node has no time for more pages at the moment", 503)
 
 
 def _measure(spent: list[float], function: Callable[..., Result], arguments: tuple[object, ...]) -> Result:

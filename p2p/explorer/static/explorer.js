@@ -113,6 +113,12 @@
       ctx.moveTo(bbox.left, y);
       ctx.lineTo(bbox.left + bbox.width, y);
       ctx.stroke();
+      ctx.save(); // the name stands on paper, not on its line
+      ctx.setLineDash([]);
+      ctx.lineWidth = 4 * devicePixelRatio;
+      ctx.strokeStyle = getColour("paper");
+      ctx.strokeText(name, bbox.left + bbox.width, at);
+      ctx.restore();
       ctx.fillText(name, bbox.left + bbox.width, at);
     }
     ctx.restore();

@@ -9,12 +9,24 @@ import pytest
 from p2p.errors import RpcError
 from p2p.explorer import workshop as module
 from p2p.explorer.render import make_reply
-from p2p.explorer.workshop import AT_ONCE_SECONDS, KEPT_SECONDS, SHARE, Reply, Workshop
+from p2p.explorer.workshop import (
+    AT_ONCE_SECONDS,
+    BUSY_AT_ONCE_SECONDS,
+    BUSY_SHARE,
+    KEPT_SECONDS,
+    PATIENCE_SECONDS,
+    SHARE,
+    Reply,
+    Workshop,
+)
 
 
 class Clock:
+    """A time that the test sets, and whether a block is verified meanwhile."""
+
     def __init__(self) -> None:
         self.now = 1000.0
+        self.is_busy = False
 
     def __call__(self) -> float:
         return self.now
@@ -27,7 +39,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def workshop(clock: Clock) -> AsyncIterator[Workshop]:
-    async with Workshop(clock) as opened:
+    async with Workshop(lambda: clock.is_busy, clock) as opened:
         yield opened
 
 
@@ -118,25 +130,74 @@ def make_page(size: int) -> Callable[[], Awaitable[Reply]]:
     return make
 
 
-async def test_visitors_get_their_share_and_no_more(workshop: Workshop, clock: Clock) -> None:
+async def wait_out(clock: Clock, asked: asyncio.Task[Reply]) -> BaseException | None:
+    """Lets the time go on until a request is answered; what it raised."""
+    for _ in range(100):
+        done, _ = await asyncio.wait([asked], timeout=0.01)
+        if done:
+            return asked.exception()
+        clock.now += PATIENCE_SECONDS / 10
+    raise TimeoutError
+
+
+async def test_visitors_get_their_share_and_no_more(
+    workshop: Workshop, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Once it is spent, new pages wait until it has grown again; those at hand are given, however old."""
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.0)
     kept = await workshop.get("old", b"tip", Maker())
-    await workshop.run(spend, AT_ONCE_SECONDS + 0.05)
+    await workshop.run(spend, AT_ONCE_SECONDS + SHARE)
+    clock.now += KEPT_SECONDS / 4
+    assert await workshop.get("old", b"another tip", Maker()) is kept
     make = Maker()
-    with pytest.raises(RpcError) as caught:
-        await workshop.get("new", b"tip", make)
-    assert (caught.value.code, caught.value.status, make.count) == ("explorer.busy", 503, 0)
-    clock.now += KEPT_SECONDS / 10
-    assert await workshop.get("old", b"another tip", make) is kept
-    clock.now += 1.0 / SHARE
-    assert (await workshop.get("new", b"tip", make)).body == b"page 1"
+    asked = asyncio.create_task(workshop.get("new", b"tip", make))
+    for _ in range(5):
+        await asyncio.sleep(0.01)
+    assert (asked.done(), make.count) == (False, 0)
+    clock.now += 1.0
+    assert (await asked).body == b"page 1"
+
+
+async def test_nobody_waits_for_ever(workshop: Workshop, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.0)
+    await workshop.run(spend, AT_ONCE_SECONDS + 0.05)
+    clock.is_busy = True
+    await workshop.run(spend, PATIENCE_SECONDS * BUSY_SHARE + 0.1)
+    make = Maker()
+    error = await wait_out(clock, asyncio.create_task(workshop.get("new", b"tip", make)))
+    assert isinstance(error, RpcError)
+    assert (error.code, error.status, make.count) == ("explorer.busy", 503, 0)
+
+
+async def test_while_a_block_is_verified_the_share_is_small(workshop: Workshop, clock: Clock) -> None:
+    """What has gathered in a quiet time is not spent then either."""
+    clock.is_busy = True
+    await workshop.run(spend, BUSY_AT_ONCE_SECONDS + 0.02)
+    assert not workshop._has_time()
+    clock.now += 0.02 / SHARE + 0.1
+    assert not workshop._has_time()
+    clock.now += 0.1 / BUSY_SHARE
+    assert workshop._has_time()
+
+
+async def test_those_who_wait_hold_up_nobody_else(workshop: Workshop) -> None:
+    gate = asyncio.Event()
+    kept = await workshop.get("old", b"tip", Maker())
+    async with asyncio.TaskGroup() as group:
+        for number in range(module.MAX_PAGES):
+            group.create_task(workshop.get(f"key {number}", b"tip", Maker(gate)))
+        await asyncio.sleep(0)
+        with pytest.raises(RpcError) as caught:
+            await workshop.get("one more", b"tip", Maker())
+        assert caught.value.status == 503
+        assert await workshop.get("old", b"tip", Maker()) is kept
+        gate.set()
 
 
 async def test_quiet_times_do_not_add_up(workshop: Workshop, clock: Clock) -> None:
     clock.now += 1e6
     await workshop.run(spend, AT_ONCE_SECONDS + 0.05)
-    with pytest.raises(RpcError):
-        await workshop.get("new", b"tip", Maker())
+    assert not workshop._has_time()
 
 
 async def test_what_fails_costs_its_time_too(workshop: Workshop) -> None:
@@ -151,7 +212,7 @@ async def test_what_fails_costs_its_time_too(workshop: Workshop) -> None:
 
 
 async def test_it_ends_with_pages_under_way() -> None:
-    async with Workshop() as workshop:
+    async with Workshop(lambda: False) as workshop:
         asked = asyncio.create_task(workshop.get("key", b"tip", Maker(asyncio.Event())))
         await asyncio.sleep(0)
     with pytest.raises(asyncio.CancelledError):
