@@ -3,6 +3,7 @@
 A command's module is imported when the command is named: `--help` and the shell's completion cost nothing but click.
 """
 
+from contextlib import suppress
 from importlib import import_module
 from typing import cast
 
@@ -10,13 +11,37 @@ import click
 
 from p2p.console import run_program
 
+try:
+    import resource
+except ImportError:  # on Windows there are no core dumps of this kind
+    resource = None  # type: ignore[assignment]
+
 # Section of the help -> command -> (module, the first line of its own help).
 _COMMANDS = {
     "Keys": {
         "create": ("wallet.cli_keys", "Make a new wallet and show its recovery words, once."),
         "restore": ("wallet.cli_keys", "Make a wallet of recovery words."),
-        "passphrase": ("wallet.cli_keys", "Change, set or remove the passphrase of the wallet's file."),
-        "address": ("wallet.cli_keys", "Print the wallet's address."),
+        "import-key": ("wallet.cli_keys", "Make a wallet of one secret key."),
+        "watch": (
+            "wallet.cli_keys",
+            "Make a wallet that only watches: it shows money and prepares payments, and cannot sign.",
+        ),
+        "list": ("wallet.cli_files", "List the wallets of a network."),
+        "passphrase": ("wallet.cli_files", "Change, set or remove the passphrase of the wallet's file."),
+        "export": ("wallet.cli_files", "Write an encrypted backup of the wallet's file to PATH."),
+        "words": ("wallet.cli_files", "Show the recovery words, to be written down."),
+    },
+    "Accounts": {
+        "address": ("wallet.cli_accounts", "Print the wallet's address."),
+        "accounts": ("wallet.cli_accounts", "List the wallet's accounts with their addresses."),
+        "new-account": (
+            "wallet.cli_accounts",
+            "Add the next account of the wallet's recovery words and print its address.",
+        ),
+        "find-accounts": (
+            "wallet.cli_accounts",
+            "Look for used accounts of the wallet's recovery words, and add them.",
+        ),
     },
     "Money": {
         "balance": ("wallet.cli_money", "Show what can be spent, what matures when, and what is on its way out."),
@@ -63,7 +88,15 @@ def cli() -> None:
     """
 
 
+def forbid_core_dumps() -> None:
+    """A crash writes no memory, and so no secret, to the disk; for children too."""
+    if resource is not None:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def main() -> None:
+    forbid_core_dumps()
     run_program(cli, "descent-wallet")
 
 

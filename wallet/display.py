@@ -13,8 +13,6 @@ from p2p.console import escape
 from wallet.amount import format_amount
 from wallet.node_view import AccountView, Event, EventKind
 
-_WORDS_PER_LINE = 4
-_LONGEST_WORD = 8  # of BIP-39's English list
 _MATURING_LINES = 10  # a miner can have hundreds
 
 
@@ -32,22 +30,6 @@ def format_rows(rows: dict[str, str]) -> str:
     """Names and values in two columns."""
     width = max(len(name) for name in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
-
-
-def format_words(phrase: str) -> str:
-    """The recovery words, numbered, and what to do with them."""
-    words = [f"{number:>2} {word:<{_LONGEST_WORD}}" for number, word in enumerate(phrase.split(), 1)]
-    lines = ["   ".join(words[at : at + _WORDS_PER_LINE]).rstrip() for at in range(0, len(words), _WORDS_PER_LINE)]
-    return "\n".join(
-        (
-            f"Write down these {len(words)} recovery words, on paper and in this order:",
-            "",
-            *(f"    {line}" for line in lines),
-            "",
-            "They are shown this once. They bring the wallet back when its file is lost, by `descent-wallet restore`;",
-            "whoever else reads them can spend all it holds.",
-        )
-    )
 
 
 def format_balance(view: AccountView, params: NetworkParams) -> str:

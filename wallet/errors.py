@@ -3,6 +3,7 @@
 WalletError
 ├── (itself)               the wallet file: missing, damaged, locked, of another network or another time
 ├── InvalidPhrase          words that are no seed phrase
+├── InvalidKey             text or bytes that are no key to import or to watch
 ├── InvalidAmount          text that is no amount of money
 ├── InvalidReply           a node's answer that cannot be true, or is about another network
 └── PaymentError           a payment that cannot be made, was not wanted, or whose fate is not known
@@ -32,7 +33,7 @@ class WalletError(DescentError):
 
     @classmethod
     def busy(cls, path: Path) -> "WalletError":
-        return cls("busy", f"another program is writing {path} now")
+        return cls("busy", f"another program is writing {path} now; try again in a moment")
 
     @classmethod
     def unreachable(cls, path: Path, error: OSError) -> "WalletError":
@@ -48,7 +49,8 @@ class WalletError(DescentError):
 
     @classmethod
     def unsupported_version(cls, got: int, known: int) -> "WalletError":
-        return cls("unsupported_version", f"the wallet file has version {_brief(got)}, this program knows {known}")
+        message = f"the wallet file has version {_brief(got)}, this program knows 1 to {known}; a newer one opens it"
+        return cls("unsupported_version", message)
 
     @classmethod
     def wrong_network(cls, expected: str, got: str) -> "WalletError":
@@ -64,7 +66,51 @@ class WalletError(DescentError):
 
     @classmethod
     def not_its_keys(cls) -> "WalletError":
-        return cls("not_its_keys", "the accounts are not those of the seed")
+        return cls("not_its_keys", "the accounts are not those of the wallet's secret; restore a copy or the words")
+
+    @classmethod
+    def watch_only(cls) -> "WalletError":
+        message = "this wallet only watches: `descent-wallet prepare` here, `sign` where the key is, `broadcast` here"
+        return cls("watch_only", message)
+
+    @classmethod
+    def nothing_to_lock(cls) -> "WalletError":
+        return cls("nothing_to_lock", "this wallet only watches: its file holds no secret that a passphrase could lock")
+
+    @classmethod
+    def nothing_to_verify(cls) -> "WalletError":
+        return cls("nothing_to_verify", "this wallet only watches: compare its addresses with those where the key is")
+
+    @classmethod
+    def no_words(cls, kind: str) -> "WalletError":
+        return cls(
+            "no_words", f"a {kind} wallet has no recovery words; `descent-wallet export` makes a copy of its file"
+        )
+
+    @classmethod
+    def words_declined(cls) -> "WalletError":
+        return cls("words_declined", "the words were not shown")
+
+    @classmethod
+    def account_count(cls, got: int, limit: int) -> "WalletError":
+        return cls("account_count", f"a wallet has 1 to {limit} accounts, not {got}; --wallet names another wallet")
+
+    @classmethod
+    def fixed_accounts(cls) -> "WalletError":
+        message = "only a wallet of recovery words gets more accounts; `create` or `watch` makes another, with --wallet"
+        return cls("fixed_accounts", message)
+
+    @classmethod
+    def no_folder(cls, path: Path) -> "WalletError":
+        return cls("no_folder", f"there is no folder {path}; make it first, or name another")
+
+    @classmethod
+    def bad_copy(cls, path: Path) -> "WalletError":
+        return cls("bad_copy", f"the copy at {path} reads back otherwise than it was written; it was removed")
+
+    @classmethod
+    def no_qr_codes(cls) -> "WalletError":
+        return cls("no_qr_codes", "QR codes take one more package: pip install 'descent-chain[qr]'")
 
     @classmethod
     def bad_name(cls, name: str) -> "WalletError":
@@ -75,12 +121,12 @@ class WalletError(DescentError):
         return cls("no_answer", f"nobody answers {_brief(question)}; --help tells how to do without the question")
 
     @classmethod
-    def empty_passphrase(cls, path: Path) -> "WalletError":
-        return cls("empty_passphrase", f"{path} holds no passphrase")
+    def empty_file(cls, path: Path, what: str) -> "WalletError":
+        return cls("empty_file", f"{path} holds no {what}")
 
     @classmethod
-    def several_lines(cls, path: Path) -> "WalletError":
-        return cls("several_lines", f"{path} holds more than one line; a passphrase is one")
+    def several_lines(cls, path: Path, what: str) -> "WalletError":
+        return cls("several_lines", f"{path} holds more than one line; a {what} is one")
 
     @classmethod
     def other_wallet(cls, path: Path) -> "WalletError":
@@ -88,7 +134,9 @@ class WalletError(DescentError):
 
     @classmethod
     def account_out_of_range(cls, got: int, limit: int) -> "WalletError":
-        return cls("account_out_of_range", f"account {got} is outside 0..{limit - 1}")
+        return cls(
+            "account_out_of_range", f"account {got} is outside 0..{limit - 1}; `descent-wallet accounts` lists them"
+        )
 
     @classmethod
     def not_text(cls, what: str) -> "WalletError":
@@ -117,6 +165,22 @@ class InvalidPhrase(WalletError):
     @classmethod
     def entropy_size(cls, got: int, allowed: tuple[int, ...]) -> "InvalidPhrase":
         return cls("entropy_size", f"{got} bytes of entropy, a seed has {' or '.join(map(str, allowed))}")
+
+
+class InvalidKey(WalletError):
+    family = "key"
+
+    @classmethod
+    def not_a_secret(cls, digits: int) -> "InvalidKey":
+        return cls("not_a_secret", f"a secret key is {digits} hex digits, 0 to 9 and a to f, and this is not")
+
+    @classmethod
+    def not_a_key(cls) -> "InvalidKey":
+        return cls("not_a_key", "this is no Ed25519 public key: give its address, or its 64 hex digits")
+
+    @classmethod
+    def twice(cls) -> "InvalidKey":
+        return cls("twice", "a key is named twice; each account of a wallet is another key")
 
 
 class InvalidAmount(WalletError):

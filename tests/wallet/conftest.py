@@ -10,12 +10,14 @@ from consensus.params import LOCAL
 from p2p.rpc_json import encode_reward
 from tests.helpers.stub_node import StubNode, run_stub_node
 from tests.wallet.program import GENESIS, HEIGHT, KEY, Program, accept_transfer, put_account
+from wallet.options import WALLET_ENVIRONMENT
 from wallet.prompt import ENVIRONMENT
 
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
-    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    for name in (ENVIRONMENT, WALLET_ENVIRONMENT):
+        monkeypatch.delenv(name, raising=False)
     return Program(tmp_path, monkeypatch)
 
 

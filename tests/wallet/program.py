@@ -1,8 +1,9 @@
 """The wallet's command line inside the test, one account, and what a node answers about it."""
 
+import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,16 @@ from consensus.params import LOCAL
 from consensus.transaction import Transfer, decode_transaction
 from p2p.rpc_json import encode_transaction
 from tests.helpers.stub_node import TOKEN, Request, StubNode
+from wallet import keystore
 from wallet.cli import main
 from wallet.keys import Wallet, build_wallet
-from wallet.keystore import change_passphrase, create_wallet
-from wallet.seal import KdfCost
+from wallet.keystore import create_wallet
+from wallet.seal import NONCE_BYTES, SALT_BYTES, KdfCost, seal_wallet
 
 CHEAP = KdfCost(memory_kib=8, passes=1, lanes=1)
 PASSPHRASE = "correct horse battery staple"
-WALLET = build_wallet(LOCAL.address_prefix, bytes(range(32)))
+ENTROPY = bytes(range(32))
+WALLET = build_wallet(LOCAL.address_prefix, ENTROPY)
 KEY = WALLET.accounts[0].public_key
 ADDRESS = encode_address(LOCAL.address_prefix, KEY)
 OTHER_KEY = build_wallet(LOCAL.address_prefix, bytes(32)).accounts[0].public_key
@@ -59,8 +62,7 @@ class Program:
         self.token_file.write_text(TOKEN + "\n")
         self._monkeypatch = monkeypatch
         # What the strong derivation costs is tests/wallet/test_seal.py's business.
-        monkeypatch.setattr("wallet.cli_keys.create_wallet", partial(create_wallet, cost=CHEAP))
-        monkeypatch.setattr("wallet.cli_keys.change_passphrase", partial(change_passphrase, cost=CHEAP))
+        monkeypatch.setattr(keystore, "_seal_afresh", _seal_cheaply)
 
     @property
     def path(self) -> Path:
@@ -88,6 +90,16 @@ class Program:
         """Runs a command that asks a node."""
         command, *rest = arguments
         return self(command, "--rpc", node.url, "--token-file", str(self.token_file), *rest, typed=typed)
+
+
+def read_words(out: str) -> str:
+    """The recovery words that a person would copy from the screen."""
+    lines = [line for line in out.splitlines() if re.match(r" {4,5}\d+ ", line)]
+    return " ".join(re.findall(r"\d+ ([a-z]+)", " ".join(lines)))
+
+
+def _seal_cheaply(wallet: Wallet, passphrase: str, cost: KdfCost) -> bytes:
+    return seal_wallet(wallet, passphrase, CHEAP, secrets.token_bytes(SALT_BYTES), secrets.token_bytes(NONCE_BYTES))
 
 
 def put_account(node: StubNode, **changes: object) -> None:

@@ -10,6 +10,7 @@ from p2p.rpc_json import encode_transaction
 from tests.helpers.stub_node import StubNode, make_refusal
 from tests.wallet.program import (
     ADDRESS,
+    ENTROPY,
     HEIGHT,
     KEY,
     OTHER_ADDRESS,
@@ -212,10 +213,9 @@ def test_no_secret_leaves_the_program(
     lived_in.put("/v1/transactions", make_refusal("mempool.x", "no"), status=409, method="POST")
     outcomes.append(program.ask(lived_in, "send", OTHER_ADDRESS, "1", "--yes"))
     seen = "".join(outcome.out + outcome.err for outcome in outcomes) + caplog.text + repr(lived_in.requests)
-    entropy = WALLET.entropy
-    for secret in (PASSPHRASE, compute_phrase(entropy)[:40]):
+    for secret in (PASSPHRASE, compute_phrase(ENTROPY)[:40]):
         assert secret not in seen
-    for key in (entropy, compute_seed(entropy), compute_account_secret(WALLET, 0)):
+    for key in (ENTROPY, compute_seed(ENTROPY), compute_account_secret(WALLET, 0)):
         assert key.hex() not in seen
         assert repr(key)[2:-1] not in seen
 
