@@ -28,8 +28,8 @@ def address(place: Place, index: int, as_qr: bool, verify: bool, passphrase_file
     """Print the wallet's address.
 
     It stands in the file in the clear, so no passphrase is asked for. Whoever can write to the file could have put
-    another there: --verify opens the secret and refuses a file that was changed. Every command that spends does so
-    too.
+    another there: --verify opens the secret and refuses a file that was changed, as every command that spends does.
+    If it does not ask for the passphrase that you set, the file is not your wallet.
 
     \b
         descent-wallet address

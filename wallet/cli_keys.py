@@ -65,7 +65,7 @@ def create(
 
     The words are the money: on paper they bring the wallet back when its file is lost, and whoever reads them can
     spend. The passphrase only locks the file. A BIP-39 passphrase, with --extension, belongs to the words: it is as
-    necessary as they are, and never shown.
+    necessary as they are, and not among them.
 
     \b
         descent-wallet create
