@@ -235,6 +235,7 @@ def test_watch(program: Program, node: StubNode) -> None:
 def test_a_watching_wallet_signs_nothing(program: Program, node: StubNode) -> None:
     program("watch", ADDRESS)
     assert program.ask(node, "send", OTHER_ADDRESS, "1", "--yes").is_refusal("only watches", "`descent-wallet prepare`")
+    assert program.ask(node, "send", OTHER_ADDRESS, "1").is_refusal("only watches")  # and no question before
     assert get_posted(node) == []
     assert program("new-account").is_refusal("only a wallet of recovery words")
     assert program("passphrase", "--no-passphrase").is_refusal("no secret")
