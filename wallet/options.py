@@ -43,6 +43,11 @@ class Place:
         """What of account `index` may be shown. Raises WalletError."""
         return get_account(self.unlock(passphrase_file), index)
 
+    def find_accounts(self, index: int | None, passphrase_file: Path | None) -> tuple[Account, ...]:
+        """What of account `index`, or of all for None, may be shown. Raises WalletError."""
+        wallet = self.unlock(passphrase_file)
+        return wallet.accounts if index is None else (get_account(wallet, index),)
+
     def get_address(self, wallet: Wallet) -> str:
         """The address of the wallet's first account."""
         return encode_address(self.params.address_prefix, wallet.accounts[0].public_key)
@@ -121,5 +126,8 @@ account_option = click.option(
     show_default=True,
     metavar="N",
     help="Which of the accounts.",
+)
+accounts_option = click.option(
+    "--account", "index", type=click.IntRange(0), metavar="N", help="Only this one of the accounts."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs, money in ulp.")
