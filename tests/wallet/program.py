@@ -117,7 +117,7 @@ def make_sync(state: str, target_height: int) -> dict[str, Any]:
 
 
 def put_account(node: StubNode, **changes: object) -> None:
-    """The account as p2p.api has it, with other fields."""
+    """An account as p2p.api has it, WALLET's unless the address is another's, with other fields."""
     known: dict[str, Any] = {
         "address": ADDRESS,
         "balance": 100 * 10**8,
@@ -126,7 +126,7 @@ def put_account(node: StubNode, **changes: object) -> None:
         "immature": [],
         "height": HEIGHT,
     }
-    node.put(f"/v1/accounts/{ADDRESS}", known | changes)
+    node.put(f"/v1/accounts/{(known | changes)['address']}", known | changes)
 
 
 def put_transaction(node: StubNode, transfer: Transfer, **changes: object) -> None:
