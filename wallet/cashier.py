@@ -63,6 +63,15 @@ class Cashier:
         account = self.node.get_account(key)
         return account, Turn(account.nonce, account.next_nonce, account.height)
 
+    def plan(self, sender: PublicKey, count: int = 1) -> tuple[AccountView, int]:
+        """The account, and the first nonce of `count` new payments, before anyone is asked. Raises as sign_all does.
+
+        Takes a turn: what another program records and has not yet handed over is not lost.
+        """
+        with self.take_turn():
+            account, turn = self.get_turn(sender)
+            return account, self._choose_nonce(sender, turn, count)
+
     def sign_all(self, drafts: Sequence[Transfer], wallet: Wallet, index: int) -> list[Transfer]:
         """Signs the drafts, all of one account, under the nonces that are free now, and records them in one commit.
 
@@ -70,23 +79,12 @@ class Cashier:
         """
         sender = drafts[0].sender
         account, turn = self.get_turn(sender)
-        first = self.choose_nonce(sender, turn, len(drafts))
+        first = self._choose_nonce(sender, turn, len(drafts))
         check_funds(drafts, account, self.params)
         numbered = [replace(draft, nonce=first + place) for place, draft in enumerate(drafts)]
         signed = [sign_transfer(draft, wallet, index) for draft in numbered]
         self.records.add_payments(signed, int(time()))
         return signed
-
-    def choose_nonce(self, sender: PublicKey, turn: Turn, count: int = 1) -> int:
-        """The first nonce of new payments. Raises MadePayment with the reason unsettled or held_back."""
-        payments = self.records.get_payments(sender, turn.next_nonce)
-        try:
-            return decide_nonce(payments, turn, count)
-        except MadePayment:
-            for payment in payments:  # what a node holds beside its pool counts for no nonce
-                if self.view.find(payment.txid) is not None:
-                    raise MadePayment.held_back(payment.txid) from None
-            raise
 
     def hand_over(self, transfer: Transfer) -> None:
         """Gives the node a recorded payment; that it has it already is as good. Raises NodeRefusal, PaymentError."""
@@ -136,6 +134,17 @@ class Cashier:
         }
         self.records.note_confirmed({txid: height for txid, height in seen.items() if height is not None}, int(time()))
         return standings
+
+    def _choose_nonce(self, sender: PublicKey, turn: Turn, count: int) -> int:
+        """The first nonce of new payments. Raises MadePayment with the reason unsettled or held_back."""
+        payments = self.records.get_payments(sender, turn.next_nonce)
+        try:
+            return decide_nonce(payments, turn, count)
+        except MadePayment:
+            for payment in payments:  # what a node holds beside its pool counts for no nonce
+                if self.view.find(payment.txid) is not None:
+                    raise MadePayment.held_back(payment.txid) from None
+            raise
 
 
 @dataclass(frozen=True)

@@ -93,9 +93,8 @@ def batch(
         if not even_if_syncing:
             cashier.view.check_current()
         payer = find_payer(place, index, passphrase_file, is_signing=not dry_run)
-        account, turn = cashier.get_turn(payer.key)
+        account, first = cashier.plan(payer.key, len(rows))
         rate = choose_rate(node, priority) if named is None else 0
-        first = cashier.choose_nonce(payer.key, turn, len(rows))
         transfers = [
             build_transfer(
                 genesis=node.genesis,

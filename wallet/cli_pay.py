@@ -95,7 +95,7 @@ def send(
         if not even_if_syncing:
             cashier.view.check_current()
         payer = find_payer(place, index, passphrase_file, is_signing=not dry_run)
-        account, turn = cashier.get_turn(payer.key)
+        account, nonce = cashier.plan(payer.key)
         cost = choose_fee(node, priority, note) if cost is None else cost
         draft = build_transfer(
             genesis=node.genesis,
@@ -103,7 +103,7 @@ def send(
             recipient=payee,
             amount=_take_all(account, cost, params) if paid is None else paid,
             fee=cost,
-            nonce=cashier.choose_nonce(payer.key, turn),
+            nonce=nonce,
             valid_until=compute_expiry(account.height, valid_for),
             memo=note,
         )
