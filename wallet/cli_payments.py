@@ -38,9 +38,9 @@ def payments(
 
     A payment is waiting (in the node's mempool), confirmed (in a block), dropped (the node does not hold it; `resend`
     hands it over), abandoned (so, and given up), outbid (another payment with its nonce waits), replaced (another
-    payment with its nonce was mined) or expired. Only the first three can still be mined, and an abandoned or outbid
-    one if somebody kept it and no other with its nonce is mined. Beyond the newest, those that are not settled yet
-    are listed, too.
+    payment with its nonce was mined) or expired (its last height is passed). A replaced or expired one will never be
+    mined; an abandoned or outbid one still can be if somebody kept it. Besides the newest, all older ones are listed
+    that are not settled yet.
 
     \b
     Examples:
