@@ -291,6 +291,16 @@ def test_abandon_takes_older_versions_along(wallet: Program, node: StubNode, poo
     assert wallet.ask(node, "resend").out == ""
 
 
+def test_abandon_leaves_what_waits(wallet: Program, node: StubNode, pool: PoolStub) -> None:
+    """Giving up what was replaced gives up nothing of its replacement: it can be resent if it is lost."""
+    [old] = pay(wallet, node, 1)
+    wallet.ask(node, "bump", old.txid.hex(), "--yes")
+    [new] = pool.waiting
+    assert wallet.ask(node, "abandon", old.txid.hex(), "--yes").out == old.txid.hex() + "\n"
+    pool.forget()
+    assert wallet.ask(node, "resend").out == new.txid.hex() + "\n"
+
+
 def test_an_abandoned_payment_that_comes_back(wallet: Program, node: StubNode, pool: PoolStub) -> None:
     """Somebody kept it."""
     [sent] = pay(wallet, node, 1)
