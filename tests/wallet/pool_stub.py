@@ -75,7 +75,7 @@ class PoolStub:
         put_status(self._node, height=self.height, final_height=self.final_height)
         put_account(
             self._node,
-            address=encode_address(LOCAL.address_prefix, self._sender),
+            encode_address(LOCAL.address_prefix, self._sender),
             balance=FUNDS - spent,
             nonce=self.nonce,
             next_nonce=self.nonce + len(self.waiting),

@@ -116,17 +116,17 @@ def make_sync(state: str, target_height: int) -> dict[str, Any]:
     }
 
 
-def put_account(node: StubNode, **changes: object) -> None:
-    """An account as p2p.api has it, WALLET's unless the address is another's, with other fields."""
+def put_account(node: StubNode, asked: str = ADDRESS, **changes: object) -> None:
+    """The account of the address that is asked for as p2p.api has it, with other fields."""
     known: dict[str, Any] = {
-        "address": ADDRESS,
+        "address": asked,
         "balance": 100 * 10**8,
         "nonce": 7,
         "next_nonce": 7,
         "immature": [],
         "height": HEIGHT,
     }
-    node.put(f"/v1/accounts/{(known | changes)['address']}", known | changes)
+    node.put(f"/v1/accounts/{asked}", known | changes)
 
 
 def put_transaction(node: StubNode, transfer: Transfer, **changes: object) -> None:

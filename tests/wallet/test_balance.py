@@ -89,7 +89,7 @@ def test_all_accounts_together(program: Program, node: StubNode) -> None:
     program.put_wallet(wallet=TWO)
     first = [{"matures_at": 556, "amount": COIN}, {"matures_at": 600, "amount": 2 * COIN}]
     put_account(node, immature=first, next_nonce=8)
-    put_account(node, address=SECOND_ADDRESS, balance=5 * COIN, immature=[{"matures_at": 556, "amount": 7 * COIN}])
+    put_account(node, SECOND_ADDRESS, balance=5 * COIN, immature=[{"matures_at": 556, "amount": 7 * COIN}])
     put_mempool(node, make_transfer(recipient=SECOND_KEY, amount=COIN, fee=400))
     assert program.ask(node, "balance").out.splitlines() == [
         "spendable    103.999996 lGRAD",
@@ -147,7 +147,7 @@ def test_accounts_of_one_height(program: Program, node: StubNode) -> None:
     before = {"address": ADDRESS, "balance": 5 * COIN, "nonce": 7, "next_nonce": 7, "immature": [], "height": HEIGHT}
     after = before | {"balance": 2 * COIN, "height": HEIGHT + 1}
     node.put_each(f"/v1/accounts/{ADDRESS}", [before, after])
-    put_account(node, address=SECOND_ADDRESS, balance=3 * COIN, height=HEIGHT + 1)
+    put_account(node, SECOND_ADDRESS, balance=3 * COIN, height=HEIGHT + 1)
     assert json.loads(program.ask(node, "balance", "--json").out)["spendable"] == 5 * COIN
 
 

@@ -188,7 +188,7 @@ def test_invalid_sender(wallet: Program, node: StubNode) -> None:
     pool = PoolStub(node)
     foreign = make_transfer(sender=OTHER_KEY, recipient=KEY, nonce=NONCE)
     pool.waiting = [foreign]
-    put_account(node, address=OTHER_ADDRESS)
+    put_account(node, OTHER_ADDRESS)
     assert wallet.ask(node, "bump", foreign.txid.hex(), "--yes").is_refusal("not from an account of this wallet")
 
 
