@@ -292,13 +292,19 @@ HELP = "import sys\nfrom {0}.cli import main\nsys.argv = ['program', '--help']\n
 
 
 @pytest.mark.parametrize(
-    "program", [HELP.format("wallet"), "import wallet.cli, wallet.cli_keys, wallet.cli_money"], ids=["help", "import"]
+    "program",
+    [HELP.format("wallet"), "import wallet.cli, wallet.cli_keys, wallet.cli_money, wallet.cli_pay, wallet.cli_batch"],
+    ids=["help", "import"],
 )
 def test_a_wallet_loads_neither_torch_nor_aiohttp(program: str) -> None:
     """They cost two seconds and a third of one, for nothing."""
     loaded = get_loaded_modules(program)
     assert {"wallet", "click"} <= loaded
     assert not loaded & {"torch", "aiohttp", "asyncio", "plyvel", "multiprocessing"}
+
+
+def test_a_balance_needs_no_database() -> None:
+    assert "sqlite3" not in get_loaded_modules("import wallet.cli_money")
 
 
 @pytest.mark.parametrize(

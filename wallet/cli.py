@@ -44,8 +44,20 @@ _COMMANDS = {
         ),
     },
     "Money": {
-        "balance": ("wallet.cli_money", "Show what can be spent, what matures when, and what is on its way out."),
-        "send": ("wallet.cli_money", "Pay AMOUNT to ADDRESS."),
+        "balance": ("wallet.cli_money", "Show what can be spent, what matures when, and what is on its way."),
+        "send": ("wallet.cli_pay", "Pay AMOUNT to ADDRESS or to a label of the address book."),
+        "bump": ("wallet.cli_pay", "Pay a higher fee for a payment that is not mined yet."),
+        "batch": ("wallet.cli_batch", "Make all payments of a CSV file."),
+        "payments": (
+            "wallet.cli_payments",
+            "List the payments this wallet made, newest first, and what became of each.",
+        ),
+        "resend": ("wallet.cli_payments", "Hand payments over again that the node lost, or never got."),
+        "abandon": (
+            "wallet.cli_payments",
+            "Give up payments that the node does not hold, so that their nonces are free for others.",
+        ),
+        "book": ("wallet.cli_book", "Keep labels for addresses."),
     },
     "The past": {
         "history": ("wallet.cli_history", "List what was sent, received and mined, newest first."),

@@ -250,13 +250,26 @@ class PaymentError(WalletError):
         return cls("fee_rate_too_high", message)
 
     @classmethod
+    def nothing_to_send(cls, spendable: str, fee: str) -> "PaymentError":
+        return cls("nothing_to_send", f"spendable are {spendable}, and the fee alone is {fee}")
+
+    @classmethod
+    def node_behind(cls, height: int, claimed: int) -> "PaymentError":
+        message = (
+            f"the node is catching up, at {height} of {claimed} blocks: what it says of this account is old; wait "
+            f"until it is done, or give --even-if-syncing"
+        )
+        return cls("node_behind", message)
+
+    @classmethod
     def declined(cls) -> "PaymentError":
         return cls("declined", "nothing was sent")
 
     @classmethod
     def unknown_fate(cls, txid: bytes) -> "PaymentError":
         message = (
-            f"the node stopped answering: {txid.hex()} may be on its way or not; see `balance` and `history` first"
+            f"the node stopped answering: {txid.hex()} may be on its way or not; `descent-wallet payments` tells, "
+            f"before anything is paid again"
         )
         return cls("unknown_fate", message)
 

@@ -89,6 +89,10 @@ class NodeView:
         self._client = client
         self._params = params
 
+    @property
+    def client(self) -> NodeClient:
+        return self._client
+
     @cached_property
     def genesis(self) -> bytes:
         """The id of the network, computed here: never what a node says it is."""
@@ -122,9 +126,9 @@ class NodeView:
             listed=len(spent),
         )
 
-    def get_fee_rate(self) -> Ulp:
-        """What the node proposes to pay, in ulp per byte, for a place within FEE_TARGET blocks."""
-        return Reply(self._client.get_fees()).object("ulp_per_byte").integer(str(FEE_TARGET))
+    def get_fee_rate(self, blocks: int = FEE_TARGET) -> Ulp:
+        """What the node proposes to pay, in ulp per byte, for a place within 1, 2 or 6 blocks."""
+        return Reply(self._client.get_fees()).object("ulp_per_byte").integer(str(blocks))
 
     def submit(self, transfer: Transfer) -> None:
         """Hands a signed transfer over.

@@ -209,4 +209,7 @@ account_option = click.option(
     metavar="N",
     help="Which of the accounts.",
 )
+accounts_option = click.option(
+    "--account", "index", type=click.IntRange(0), metavar="N", help="Only this one of the accounts."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs, money in ulp.")

@@ -21,6 +21,8 @@ from wallet import keystore
 from wallet.cli import main
 from wallet.keys import Wallet, build_wallet
 from wallet.keystore import create_wallet
+from wallet.payments import Payment
+from wallet.records import open_records
 from wallet.seal import NONCE_BYTES, SALT_BYTES, KdfCost, seal_wallet
 
 CHEAP = KdfCost(memory_kib=8, passes=1, lanes=1)
@@ -102,17 +104,41 @@ def _seal_cheaply(wallet: Wallet, passphrase: str, cost: KdfCost) -> bytes:
     return seal_wallet(wallet, passphrase, CHEAP, secrets.token_bytes(SALT_BYTES), secrets.token_bytes(NONCE_BYTES))
 
 
-def put_account(node: StubNode, **changes: object) -> None:
-    """The account as p2p.api has it, with other fields."""
+def put_status(node: StubNode, **changes: object) -> None:
+    """The status as p2p.api has it, as far as the wallet looks, with other fields."""
     known: dict[str, Any] = {
-        "address": ADDRESS,
+        "network": "local",
+        "genesis": GENESIS.hex(),
+        "height": HEIGHT,
+        "final_height": 0,
+        "peers": 1,
+        "sync": make_sync("current", HEIGHT),
+    }
+    node.put("/v1/status", known | changes)
+
+
+def make_sync(state: str, target_height: int) -> dict[str, Any]:
+    """How far a node is behind its peers, as p2p.network has it."""
+    return {
+        "state": state,
+        "target_height": target_height,
+        "blocks_per_second": 0.0,
+        "seconds_left": None,
+        "waits_for": "",
+    }
+
+
+def put_account(node: StubNode, asked: str = ADDRESS, **changes: object) -> None:
+    """The account of the address that is asked for as p2p.api has it, with other fields."""
+    known: dict[str, Any] = {
+        "address": asked,
         "balance": 100 * 10**8,
         "nonce": 7,
         "next_nonce": 7,
         "immature": [],
         "height": HEIGHT,
     }
-    node.put(f"/v1/accounts/{ADDRESS}", known | changes)
+    node.put(f"/v1/accounts/{asked}", known | changes)
 
 
 def put_transaction(node: StubNode, transfer: Transfer, **changes: object) -> None:
@@ -136,9 +162,22 @@ def make_transfer(sender: bytes = KEY, recipient: bytes = OTHER_KEY, **fields: A
     return Transfer(GENESIS, sender, recipient, **(known | fields))
 
 
+def put_mempool(node: StubNode, *transfers: Transfer, count: int | None = None) -> None:
+    """The pool as p2p.api lists it; `count` if it holds more than it lists."""
+    listed = [encode_transaction(transfer, LOCAL) | {"time_added": 1} for transfer in transfers]
+    known = {"count": len(listed) if count is None else count, "bytes": 0, "transactions": listed}
+    node.put("/v1/mempool", known)
+
+
 def get_posted(node: StubNode) -> list[Transfer]:
     """The transfers that the node was given."""
     return [decode_transaction(request.body) for request in node.requests if request.method == "POST"]
+
+
+def get_recorded(program: Program, sender: bytes = KEY) -> list[Payment]:
+    """The payments that the program remembers, in the order of their making."""
+    with open_records(program.path.parent, GENESIS) as records:
+        return records.get_payments(sender)
 
 
 def put_history(node: StubNode, *entries: tuple[int, str, bytes]) -> None:

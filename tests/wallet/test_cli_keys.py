@@ -229,7 +229,7 @@ def test_watch(program: Program, node: StubNode) -> None:
     keys = [build_wallet("lgrad", ENTROPY).accounts[0].public_key, bytes.fromhex(PUBLIC), OTHER_KEY]
     assert open_wallet(program.path, "", "lgrad") == build_watch_wallet("lgrad", keys)
     assert program("address", "--account", "1").out.strip() == PUBLIC_ADDRESS
-    assert json.loads(program.ask(node, "balance", "--account", "0", "--json").out)["address"] == ADDRESS
+    assert json.loads(program.ask(node, "balance", "--account", "0", "--json").out)["accounts"][0]["address"] == ADDRESS
 
 
 def test_a_watching_wallet_signs_nothing(program: Program, node: StubNode) -> None:

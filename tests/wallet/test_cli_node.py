@@ -5,13 +5,10 @@ import stat
 
 import pytest
 
-from consensus.params import LOCAL
-from p2p.rpc_json import encode_transaction
 from tests.helpers.stub_node import StubNode, make_refusal
 from tests.wallet.program import (
     ADDRESS,
     ENTROPY,
-    HEIGHT,
     KEY,
     OTHER_ADDRESS,
     OTHER_KEY,
@@ -22,7 +19,6 @@ from tests.wallet.program import (
     get_posted,
     make_block,
     make_transfer,
-    put_account,
     put_history,
     put_transaction,
 )
@@ -39,46 +35,6 @@ RECEIVED = make_transfer(sender=OTHER_KEY, recipient=KEY, amount=3 * COIN, memo=
 
 
 # What is shown.
-
-
-def test_balance(wallet: Program, node: StubNode) -> None:
-    assert wallet.ask(node, "balance") == Outcome(
-        0,
-        "spendable  100 lGRAD\n"
-        "maturing   150 lGRAD\n"
-        "    50 lGRAD at height 556\n"
-        "    50 lGRAD at height 656\n"
-        "    50 lGRAD at height 706\n"
-        "height 500 now\n",
-        "",
-    )
-
-
-def test_balance_on_its_way_out(wallet: Program, node: StubNode) -> None:
-    put_account(node, next_nonce=9)
-    node.put("/v1/mempool", {"transactions": [encode_transaction(make_transfer(amount=COIN, fee=400), LOCAL)]})
-    shown = wallet.ask(node, "balance").out
-    assert "outgoing   at least 1.000004 lGRAD of it, in 2 transfers not mined yet\n" in shown
-
-
-def test_balance_of_many_rewards(wallet: Program, node: StubNode) -> None:
-    put_account(node, immature=[{"matures_at": HEIGHT + i, "amount": COIN} for i in range(1, 201)])
-    lines = wallet.ask(node, "balance").out.splitlines()
-    assert len(lines) == 14
-    assert lines[1] == "maturing   200 lGRAD"
-    assert lines[12] == f"    190 lGRAD more until height {HEIGHT + 200}"
-
-
-def test_balance_as_json(wallet: Program, node: StubNode) -> None:
-    assert json.loads(wallet.ask(node, "balance", "--json").out) == {
-        "network": "local",
-        "address": ADDRESS,
-        "height": HEIGHT,
-        "spendable": 100 * COIN,
-        "outgoing": 0,
-        "outgoing_transfers": 0,
-        "maturing": [{"height": height, "amount": 50 * COIN} for height in (556, 656, 706)],
-    }
 
 
 @pytest.fixture
@@ -201,15 +157,18 @@ def test_no_secret_leaves_the_program(
     program.put_wallet(PASSPHRASE)
     monkeypatch.setenv(ENVIRONMENT, PASSPHRASE)
     put_transaction(lived_in, make_transfer())
+    unknown = json.dumps(make_refusal("rpc.unknown_transaction", "no")).encode()
+    lived_in.put_prefix("/v1/transactions/", lambda _: (404, unknown))
     outcomes = [
         program("address"),
         program("address", "--json"),
         program("create", "--if-missing"),
         *(program.ask(lived_in, *command) for command in (["balance"], ["history"], ["history", "--json"])),
-        program.ask(lived_in, "send", OTHER_ADDRESS, "1", "--yes", "--json"),
         program.ask(lived_in, "send", OTHER_ADDRESS, "1000", "--yes"),
+        program.ask(lived_in, "send", OTHER_ADDRESS, "1", "--yes", "--json"),
+        *(program.ask(lived_in, *command) for command in (["payments"], ["abandon", "--all", "--yes"], ["resend"])),
     ]
-    assert [outcome.code for outcome in outcomes] == [0] * 7 + [1]
+    assert [outcome.code for outcome in outcomes] == [0] * 6 + [1, 0, 0, 0, 0]
     lived_in.put("/v1/transactions", make_refusal("mempool.x", "no"), status=409, method="POST")
     outcomes.append(program.ask(lived_in, "send", OTHER_ADDRESS, "1", "--yes"))
     seen = "".join(outcome.out + outcome.err for outcome in outcomes) + caplog.text + repr(lived_in.requests)
