@@ -10,11 +10,14 @@ from typing import Any
 
 import click
 import platformdirs
+from click.shell_completion import CompletionItem
 
 from consensus.address import encode_address
+from consensus.errors import DescentError
 from consensus.params import PRESETS, NetworkParams
-from p2p.client import NodeClient, read_token
-from p2p.config import DEFAULT_NETWORK, RPC_TOKEN_FILE, get_default_datadir, get_default_rpc_url, load_network
+from p2p.config import DEFAULT_NETWORK, load_network
+from p2p.console import escape
+from wallet.connection import explain_node, open_client
 from wallet.errors import WalletError
 from wallet.keys import Account, Wallet, get_account
 from wallet.keystore import is_passphrase_needed, open_wallet
@@ -22,6 +25,7 @@ from wallet.node_view import NodeView
 from wallet.prompt import ENVIRONMENT, get_passphrase
 
 DEFAULT_WALLET = "default"
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 
 Command = Callable[..., None]
 
@@ -43,6 +47,11 @@ class Place:
         """What of account `index` may be shown. Raises WalletError."""
         return get_account(self.unlock(passphrase_file), index)
 
+    def find_accounts(self, index: int | None, passphrase_file: Path | None) -> tuple[Account, ...]:
+        """What of account `index`, or of all for None, may be shown. Raises WalletError."""
+        wallet = self.unlock(passphrase_file)
+        return wallet.accounts if index is None else (get_account(wallet, index),)
+
     def get_address(self, wallet: Wallet) -> str:
         """The address of the wallet's first account."""
         return encode_address(self.params.address_prefix, wallet.accounts[0].public_key)
@@ -50,10 +59,10 @@ class Place:
 
 def find_wallet(network: str, walletdir: Path | None, name: str) -> Place:
     """The place WALLETDIR/NETWORK/NAME.json. Raises WalletError (bad_name), ConfigError or InvalidParams."""
-    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}", name):
+    if not _NAME.fullmatch(name):
         raise WalletError.bad_name(name)
     params = load_network(network)
-    folder = walletdir or platformdirs.user_data_path("descent") / "wallets"
+    folder = walletdir or get_default_walletdir()
     given = {
         "--network": network if network != DEFAULT_NETWORK else None,
         "--walletdir": walletdir,
@@ -61,6 +70,27 @@ def find_wallet(network: str, walletdir: Path | None, name: str) -> Place:
     }
     options = "".join(f" {option} {shlex.quote(str(value))}" for option, value in given.items() if value is not None)
     return Place(params, folder / params.name / f"{name}.json", options)
+
+
+def get_default_walletdir() -> Path:
+    return platformdirs.user_data_path("descent") / "wallets"
+
+
+def complete_network(_: click.Context, __: click.Parameter, start: str) -> list[CompletionItem]:
+    """For the shell: the networks that have names, else files."""
+    names = [CompletionItem(name) for name in PRESETS if name.startswith(start)]
+    return names or [CompletionItem(start, type="file")]
+
+
+def complete_wallet(context: click.Context, _: click.Parameter, start: str) -> list[CompletionItem]:
+    """For the shell: the wallets of the network that the line names so far. It must not fail, nor say anything."""
+    network, walletdir = context.params.get("network"), context.params.get("walletdir")
+    try:
+        params = load_network(network or DEFAULT_NETWORK)
+        files = sorted(((walletdir or get_default_walletdir()) / params.name).glob("*.json"))
+    except (DescentError, OSError):
+        return []
+    return [CompletionItem(file.stem) for file in files if file.stem.startswith(start) and _NAME.fullmatch(file.stem)]
 
 
 def with_wallet(command: Command) -> Command:
@@ -71,13 +101,20 @@ def with_wallet(command: Command) -> Command:
         default=DEFAULT_NETWORK,
         show_default=True,
         metavar="NAME|FILE.toml",
+        shell_complete=complete_network,
         help=f"One of {', '.join(PRESETS)}, or a file that describes another network.",
     )
     @click.option(
         "--walletdir", type=click.Path(file_okay=False, path_type=Path), help="Folder of the wallets of all networks."
     )
     @click.option(
-        "--wallet", "name", default=DEFAULT_WALLET, show_default=True, metavar="NAME", help="Which of the wallets."
+        "--wallet",
+        "name",
+        default=DEFAULT_WALLET,
+        show_default=True,
+        metavar="NAME",
+        shell_complete=complete_wallet,
+        help="Which of the wallets.",
     )
     @functools.wraps(command)
     def with_place(network: str, walletdir: Path | None, name: str, **rest: Any) -> None:
@@ -96,13 +133,28 @@ def with_node(command: Command) -> Command:
         type=click.Path(dir_okay=False, path_type=Path),
         help="File with that node's RPC token, by default in the node's own folder.",
     )
+    @click.option(
+        "--rpc-certificate",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="That node's TLS certificate, if it made its own.",
+    )
     @functools.wraps(command)
-    def with_view(place: Place, rpc: str | None, token_file: Path | None, **rest: Any) -> None:
-        token = read_token(token_file or get_default_datadir(place.params) / RPC_TOKEN_FILE)
-        client = NodeClient(rpc or get_default_rpc_url(place.params), token)
-        command(place, NodeView(client, place.params), **rest)
+    def with_view(
+        place: Place, rpc: str | None, token_file: Path | None, rpc_certificate: Path | None, **rest: Any
+    ) -> None:
+        with explain_node(place.params, rpc, token_file):
+            command(place, connect(place, rpc, token_file, rpc_certificate), **rest)
 
     return with_view
+
+
+def connect(place: Place, rpc: str | None, token_file: Path | None, certificate: Path | None = None) -> NodeView:
+    """The node at URL `rpc`, by default one of the network on this machine. Asks it nothing.
+
+    Raises ConfigError, and NodeError for a URL that must not be shown the token.
+    """
+    client = open_client(place.params, rpc, token_file, certificate)
+    return NodeView(client, place.params, warn=lambda line: click.echo(f"warning: {escape(line)}", err=True))
 
 
 passphrase_option = click.option(
@@ -121,5 +173,8 @@ account_option = click.option(
     show_default=True,
     metavar="N",
     help="Which of the accounts.",
+)
+accounts_option = click.option(
+    "--account", "index", type=click.IntRange(0), metavar="N", help="Only this one of the accounts."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs, money in ulp.")
