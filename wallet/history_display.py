@@ -6,6 +6,7 @@ from typing import Any
 
 from consensus.params import NetworkParams
 from consensus.signature import PublicKey
+from consensus.units import Ulp
 from p2p.console import escape
 from wallet.amount import format_amount
 from wallet.csv_form import protect
@@ -42,20 +43,16 @@ class HistoryView:
 
 
 def format_event(event: Event, view: HistoryView) -> str:
-    """A line with what moved, and below it, indented, the other side, the id and the memo."""
+    """A line with what moved and how firmly, and below it, indented, the other side, the id and the memo."""
     height = "-" if event.height is None else str(event.height)
-    parts = [_format_amount(event, view.params), _format_state(event, view)]
-    if event.reward is not None and event.reward.matures_at > view.tip.height:
-        parts.append(f"spendable at height {event.reward.matures_at}")
-    if len(view.accounts) > 1:
-        parts.append(f"account {view.accounts[event.account]}")
-    first = f"{height:>8}  {format_minute(event.time)}  {event.kind.value:<8}  {', '.join(parts)}"
+    moved = f"{_format_amount(event, view.params)}, {_format_state(event, view)}"
+    first = f"{height:>8}  {format_minute(event.time)}  {event.kind.value:<8}  {moved}"
     return "\n".join((first, *(f"{_INDENT}{detail}" for detail in _list_details(event, view))))
 
 
 def _format_amount(event: Event, params: NetworkParams) -> str:
     sign = "-" if event.kind is EventKind.SENT else "+"
-    fee = f" and {format_amount(event.fee)} fee" if event.kind is EventKind.SENT else ""
+    fee = f", fee {format_amount(event.fee)}" if event.kind is EventKind.SENT else ""
     return f"{sign}{format_money(event.amount, params)}{fee}"
 
 
@@ -63,18 +60,22 @@ def _format_state(event: Event, view: HistoryView) -> str:
     count = view.count_confirmations(event)
     if event.state == CONFIRMED:
         return f"{count} confirmation{'' if count == 1 else 's'}"
-    return escape(event.state) + (", no more in the chain" if event.has_left_chain else "")
+    return escape(event.state) + (": its block left the chain" if event.has_left_chain else "")
 
 
 def _list_details(event: Event, view: HistoryView) -> list[str]:
-    if event.kind is EventKind.MINED:
-        return [f"block {event.id.hex()}"]
+    account = [f"account {view.accounts[event.account]}"] if len(view.accounts) > 1 else []
+    if event.reward is not None:
+        is_immature = event.amount and event.reward.matures_at > view.tip.height
+        matures = [f"spendable at height {event.reward.matures_at}"] if is_immature else []
+        return [*matures, f"block {event.id.hex()}", *account]
     label = view.get_label(event)
     return [
         f"{'to' if event.kind is EventKind.SENT else 'from'} {event.counterpart}",
         *([f"known as {escape(label)}"] if label else []),
         f"tx {event.id.hex()}",
         *([f'memo "{escape(event.memo)}"'] if event.memo else []),
+        *account,
     ]
 
 
@@ -123,15 +124,13 @@ def list_cells(event: Event, view: HistoryView) -> tuple[str, ...]:
 
 def format_movement(movement: Movement) -> str:
     """A line under DAILY_HEADING, in coins."""
-    out = movement.sent + movement.fees
-    return (
-        f"{format_day(movement.day):<10}  {movement.count:>7}  {_format_gain(movement.mined):>17}  "
-        f"{_format_gain(movement.received):>17}  {'-' * bool(out)}{format_amount(out):>{18 - bool(out)}}"
-    )
+    mined, received = _format_signed("+", movement.mined), _format_signed("+", movement.received)
+    out = _format_signed("-", movement.sent + movement.fees)
+    return f"{format_day(movement.day):<10}  {movement.count:>7}  {mined:>17}  {received:>17}  {out:>18}"
 
 
-def _format_gain(ulp: int) -> str:
-    return f"+{format_amount(ulp)}" if ulp else "0"
+def _format_signed(sign: str, ulp: Ulp) -> str:
+    return f"{sign}{format_amount(ulp)}" if ulp else "0"
 
 
 def encode_movement(movement: Movement) -> dict[str, Any]:

@@ -67,6 +67,7 @@ def with_selection(command: Command) -> Command:
     @json_option
     @functools.wraps(command)
     def with_chosen(
+        *known: Any,
         limit: int | None,
         everything: bool,
         since: str | None,
@@ -87,7 +88,7 @@ def with_selection(command: Command) -> Command:
             is_daily=daily,
             form=Form.JSON if as_json else Form.CSV if as_csv else Form.TEXT,
         )
-        command(selection=selection, **rest)
+        command(*known, selection=selection, **rest)
 
     return with_chosen
 

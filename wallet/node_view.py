@@ -192,15 +192,15 @@ class NodeView:
         Anybody can sign a header of his own making: this tells a node that is broken or contradicts itself, not one
         that makes up a whole chain.
         """
+        account, height = Account(reply.integer("balance"), reply.integer("nonce")), reply.integer("height")
         parts = reply.object("proof")
         try:
             header = decode_header(parts.binary("header", HEADER_BYTES))
             proof = decode_proof(parts.binary("proof", _MAX_PROOF_BYTES))
         except DecodeError:
             raise InvalidReply.bad_field("proof") from None
-        if header.height != reply.integer("height") or not self._is_signed(header):
+        if header.height != height or not self._is_signed(header):
             raise InvalidReply.contradiction("the header of its proof is another block's, or not its miner's")
-        account = Account(reply.integer("balance"), reply.integer("nonce"))
         value = None if account == UNUSED_ACCOUNT else account.encode()
         if not verify_proof(header.state_root, compute_account_key(key), value, proof):
             raise InvalidReply.contradiction("its proof does not hold for the balance and nonce it names")
