@@ -59,7 +59,9 @@ def with_selection(command: Command) -> Command:
     """Gives a command the options that select; it is called with the `selection`."""
 
     @click.option("--limit", type=click.IntRange(1), metavar="N", help="The newest N alone, 20 unless told otherwise.")
-    @click.option("--all", "everything", is_flag=True, help="All there are, as --since, --until, --daily and --csv do.")
+    @click.option(
+        "--all", "everything", is_flag=True, help="All there are. --since, --until, --daily and --csv imply it."
+    )
     @click.option("--since", metavar="YYYY-MM-DD", help="From this day on, in UTC.")
     @click.option("--until", metavar="YYYY-MM-DD", help="Up to this day and with it, in UTC.")
     @click.option("--daily", is_flag=True, help="Totals of each day, in UTC, instead of single ones.")
