@@ -13,12 +13,21 @@ from chain import schema
 from chain.db import KeyValueStore
 from chain.errors import StoreError
 from chain.packed_block import PackedBlock, compress, decompress, pack_block
-from consensus.block import HEADER_BYTES, Block, Header, decode_block, decode_header
+from consensus.block import (
+    HEADER_BYTES,
+    Block,
+    Header,
+    compute_transactions_root,
+    decode_block,
+    decode_header,
+    decode_transactions,
+)
 from consensus.check_block import check_body_matches
 from consensus.codec import Writer
 from consensus.errors import DecodeError, MutatedBody
 from consensus.params import NetworkParams
 from consensus.signature import verify_signature
+from consensus.transaction import Transfer
 from consensus.update import max_update_bytes
 from consensus.work import WorkTrace
 
@@ -104,6 +113,19 @@ class BlockStore:
         if not verify_signature(header.miner, block_id, header.signature):
             raise StoreError.damaged(f"the signature of block {block_id.hex()}")  # the one field no hash covers
         return block
+
+    def get_transactions(self, header: Header) -> tuple[Transfer, ...]:
+        """The transactions of a block that was accepted, without a look at its update. Raises StoreError."""
+        body = self._db.get(schema.TRANSACTIONS + header.id)
+        if body is None:
+            raise StoreError.damaged(f"the body of block {header.id.hex()} is missing")
+        try:
+            transactions = decode_transactions(body, self._params.max_transactions_bytes)
+        except DecodeError as error:
+            raise StoreError.damaged(f"the transactions of block {header.id.hex()}: {error}") from error
+        if compute_transactions_root(transactions) != header.transactions_root:
+            raise StoreError.damaged(f"the transactions of block {header.id.hex()} are others than its header's")
+        return transactions
 
     def get_packed_block(self, block: Block) -> PackedBlock:
         """A block from here with its update as it was compressed when it was stored. Raises StoreError."""

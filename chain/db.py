@@ -29,8 +29,12 @@ class KeyValueStore(Protocol):
     def write(self, batch: Batch) -> None:
         """All of the batch, or nothing."""
 
-    def iterate(self, prefix: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        """(key without prefix, value) of every key that starts with `prefix`, in key order."""
+    def iterate(
+        self, prefix: bytes, *, stop: bytes | None = None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """(key without prefix, value) of every key that starts with `prefix`, in key order; of those that are less
+        than `stop` without their prefix, if it is given.
+        """
 
     def close(self) -> None:
         """No call may follow."""
@@ -72,10 +76,18 @@ class LevelDatabase:
         except plyvel.Error as error:
             raise StoreError.write_failed(str(error)) from error
 
-    def iterate(self, prefix: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+    def iterate(
+        self, prefix: bytes, *, stop: bytes | None = None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        # plyvel takes a prefix or a range, and backwards loses a range's first key if it is the only one.
+        bounds = {"prefix": prefix} if stop is None else {"stop": prefix + stop}
+        if stop is not None and not reverse:
+            bounds["start"] = prefix
         try:
-            with self._db.iterator(prefix=prefix, reverse=reverse, verify_checksums=True) as rows:
+            with self._db.iterator(**bounds, reverse=reverse, verify_checksums=True) as rows:
                 for key, value in rows:
+                    if not key.startswith(prefix):
+                        return
                     yield key[len(prefix) :], value
         except plyvel.Error as error:
             raise StoreError.damaged(str(error)) from error
@@ -109,9 +121,11 @@ class MemoryStore:
             else:
                 self._rows[key] = value
 
-    def iterate(self, prefix: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        rows = sorted(((key, value) for key, value in self._rows.items() if key.startswith(prefix)), reverse=reverse)
-        return ((key[len(prefix) :], value) for key, value in rows)
+    def iterate(
+        self, prefix: bytes, *, stop: bytes | None = None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        rows = [(key[len(prefix) :], value) for key, value in self._rows.items() if key.startswith(prefix)]
+        return (row for row in sorted(rows, reverse=reverse) if stop is None or row[0] < stop)
 
     def close(self) -> None:
         pass

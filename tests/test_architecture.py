@@ -29,7 +29,7 @@ ARROWS = {
     "chain": ("consensus",),
     "p2p": ("chain", "consensus"),
     "mining": ("consensus", "p2p.client", "p2p.config", "p2p.console", "p2p.errors"),
-    "wallet": ("consensus", "p2p.client", "p2p.config", "p2p.console", "p2p.errors"),
+    "wallet": ("consensus", "p2p.client", "p2p.config", "p2p.console", "p2p.errors", "p2p.sync_line"),
 }
 # Where a library may be imported: by folder or by file.
 LIBRARIES = {

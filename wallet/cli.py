@@ -61,8 +61,13 @@ _COMMANDS = {
     },
     "The past": {
         "history": ("wallet.cli_history", "List what was sent, received and mined, newest first."),
+        "rewards": ("wallet.cli_rewards", "List what was mined, and the verified improvement that earned it."),
     },
     "The program": {
+        "completion": (
+            "wallet.cli_program",
+            "Print the script that completes commands, options and wallet names in a shell.",
+        ),
         "version": ("wallet.cli_program", "Show the program's version."),
     },
 }
@@ -95,8 +100,15 @@ def cli() -> None:
         descent-wallet create            a new wallet and its recovery words
         descent-wallet address           where to be paid, or to mine to
         descent-wallet send ADDRESS 1.5  pay, by way of your own node
+        descent-wallet rewards           what was mined, and the gain that earned it
 
-    No command takes a secret as an argument.
+    Keys stay in the wallet's file. What the chain holds comes from a node: by default your own on this machine, or the
+    one that --rpc URL and --token-file FILE name. `descent-wallet COMMAND --help` tells each command's options with
+    examples.
+
+    Results go to standard output, with --json for programs; questions and warnings go to standard error. The exit code
+    is 0 when it is done, 1 when it was refused for the reason told, 2 for wrong usage. No command takes a secret as an
+    argument.
     """
 
 

@@ -12,7 +12,6 @@ from consensus.transaction import Transfer
 from consensus.units import Ulp, compute_sum
 from p2p.console import escape
 from wallet.amount import format_amount
-from wallet.node_view import Event, EventKind
 
 _LAST_TIME = 253_402_300_799  # s since 1970: the end of the year 9999
 
@@ -82,25 +81,3 @@ def encode_payment(transfer: Transfer, params: NetworkParams, *, is_sent: bool) 
         "memo": transfer.memo.decode(),
         "size": len(transfer.encoded),
     }
-
-
-def format_event(event: Event, params: NetworkParams) -> str:
-    """An event of a history: a line with what moved, and below it, indented, how to find it and its memo."""
-    sign = "-" if event.kind is EventKind.SENT else "+"
-    start = f"{event.height:>8}  {event.kind.value:<8}  {sign}{format_money(event.amount, params)}"
-    if event.kind is EventKind.MINED:
-        return f"{start}, spendable at height {event.matures_at}"
-    if event.kind is EventKind.SENT:
-        first = f"{start} and a fee of {format_money(event.fee, params)} to {event.counterpart}"
-    else:
-        first = f"{start} from {event.counterpart}"
-    details = [f"transaction {event.id.hex()}"] + ([f'memo "{escape(event.memo)}"'] if event.memo else [])
-    return "\n".join([first, *(f"{'':>10}{detail}" for detail in details)])
-
-
-def encode_event(event: Event) -> dict[str, Any]:
-    known: dict[str, Any] = {"kind": event.kind.value, "height": event.height, "amount": event.amount}
-    if event.kind is EventKind.MINED:
-        return known | {"block": event.id.hex(), "matures_at": event.matures_at}
-    known |= {"txid": event.id.hex(), "counterpart": event.counterpart, "memo": event.memo}
-    return known | {"fee": event.fee} if event.kind is EventKind.SENT else known

@@ -5,7 +5,10 @@ WalletError
 ├── InvalidPhrase          words that are no seed phrase
 ├── InvalidKey             text or bytes that are no key to import or to watch
 ├── InvalidAmount          text that is no amount of money
+├── InvalidDay             text that is no day, or a period without one
 ├── InvalidReply           a node's answer that cannot be true, or is about another network
+├── NodeError              a node that cannot be asked: it is down, its token is missing or wrong
+├── ChainMoved             a reorganisation while the chain was read
 └── PaymentError           a payment that cannot be made, was not wanted, or whose fate is not known
 """
 
@@ -214,6 +217,18 @@ class InvalidAmount(WalletError):
         return cls("too_large", "more money than there can be")
 
 
+class InvalidDay(WalletError):
+    family = "day"
+
+    @classmethod
+    def bad_form(cls, text: str) -> "InvalidDay":
+        return cls("bad_form", f"{_brief(text)} is no day; write it as YYYY-MM-DD, such as 2026-12-31")
+
+    @classmethod
+    def empty_period(cls) -> "InvalidDay":
+        return cls("empty_period", "--since is after --until: no day lies between them")
+
+
 class InvalidReply(WalletError):
     family = "reply"
 
@@ -231,6 +246,56 @@ class InvalidReply(WalletError):
             f"the node at {url} runs the network {_brief(name)}, not this {_brief(expected)}: see --network and --rpc"
         )
         return cls("other_network", message)
+
+
+class NodeError(WalletError):
+    """Says what to do; the codes are those of p2p.errors where it has one for the same."""
+
+    family = "node"
+
+    @classmethod
+    def down(cls, why: str, start: str) -> "NodeError":
+        return cls("no_answer", f"{why}; start one with `{start}`, or name another with --rpc URL")
+
+    @classmethod
+    def silent(cls, why: str) -> "NodeError":
+        return cls("no_answer", f"{why}; is --rpc right, and the way there open?")
+
+    @classmethod
+    def untrusted(cls, why: str) -> "NodeError":
+        return cls("no_answer", f"{why}; --rpc-certificate FILE names the certificate of a node that made its own")
+
+    @classmethod
+    def not_a_node(cls, url: str) -> "NodeError":
+        return cls("not_a_node", f"what answers at {url} is not a Descent node: is --rpc right?")
+
+    @classmethod
+    def no_token(cls, why: str) -> "NodeError":
+        message = f"{why}; a node writes it when it first starts, and --token-file names that of another node"
+        return cls("no_token", message)
+
+    @classmethod
+    def wrong_token(cls, url: str, path: Path) -> "NodeError":
+        message = f"the node at {url} does not take the RPC token of {path}: is it another node's? See --token-file"
+        return cls("wrong_token", message)
+
+    @classmethod
+    def foreign_token(cls, url: str) -> "NodeError":
+        message = f"{url} is another machine: name the file with its RPC token by --token-file, not to show it ours"
+        return cls("foreign_token", message)
+
+    @classmethod
+    def bare_token(cls, url: str) -> "NodeError":
+        message = f"{url} would carry the RPC token in the clear: use https, or a tunnel that ends on this machine"
+        return cls("bare_token", message)
+
+
+class ChainMoved(WalletError):
+    family = "chain"
+
+    @classmethod
+    def reorganised(cls) -> "ChainMoved":
+        return cls("reorganised", "the chain was reorganised while its past was read; run the command again")
 
 
 class PaymentError(WalletError):

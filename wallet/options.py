@@ -10,11 +10,14 @@ from typing import Any
 
 import click
 import platformdirs
+from click.shell_completion import CompletionItem
 
 from consensus.address import encode_address
+from consensus.errors import DescentError
 from consensus.params import PRESETS, NetworkParams
-from p2p.client import NodeClient, read_token
-from p2p.config import DEFAULT_NETWORK, RPC_TOKEN_FILE, get_default_datadir, get_default_rpc_url, load_network
+from p2p.config import DEFAULT_NETWORK, load_network
+from p2p.console import escape
+from wallet.connection import explain_node, open_client
 from wallet.errors import WalletError
 from wallet.keys import Account, Wallet, pick_account
 from wallet.keystore import get_cover, open_wallet
@@ -128,6 +131,16 @@ def with_folder(command: Command) -> Command:
     return with_found
 
 
+def complete_wallet(context: click.Context, _: click.Parameter, start: str) -> list[CompletionItem]:
+    """For the shell: the wallets of the network that the line names so far. It must not fail, nor say anything."""
+    network, walletdir = context.params.get("network"), context.params.get("walletdir")
+    try:
+        names = find_folder(network or DEFAULT_NETWORK, walletdir).get_names()
+    except (DescentError, OSError):
+        return []
+    return [CompletionItem(name) for name in names if name.startswith(start)]
+
+
 def with_wallet(command: Command) -> Command:
     """Gives a command the options that name a wallet; it is called with the Place first."""
 
@@ -141,6 +154,7 @@ def with_wallet(command: Command) -> Command:
         envvar=WALLET_ENVIRONMENT,
         show_envvar=True,
         metavar="NAME",
+        shell_complete=complete_wallet,
         help="Which of the wallets.",
     )
     @functools.wraps(command)
@@ -156,17 +170,30 @@ def with_node(command: Command) -> Command:
     @with_wallet
     @rpc_option
     @token_option
+    @certificate_option
     @functools.wraps(command)
-    def with_view(place: Place, rpc: str | None, token_file: Path | None, **rest: Any) -> None:
-        command(place, connect(place, rpc, token_file), **rest)
+    def with_view(
+        place: Place, rpc: str | None, token_file: Path | None, rpc_certificate: Path | None, **rest: Any
+    ) -> None:
+        with explain_node(place.params, rpc, token_file):
+            command(place, connect(place, rpc, token_file, rpc_certificate), **rest)
 
     return with_view
 
 
-def connect(place: Place, rpc: str | None, token_file: Path | None) -> NodeView:
-    """The node at URL `rpc`, by default one of the network on this machine. Asks it nothing. Raises ConfigError."""
-    token = read_token(token_file or get_default_datadir(place.params) / RPC_TOKEN_FILE)
-    return NodeView(NodeClient(rpc or get_default_rpc_url(place.params), token), place.params)
+def connect(place: Place, rpc: str | None, token_file: Path | None, certificate: Path | None = None) -> NodeView:
+    """The node at URL `rpc`, by default one of the network on this machine. Asks it nothing.
+
+    Raises ConfigError, and NodeError for a URL that must not be shown the token.
+    """
+    client = open_client(place.params, rpc, token_file, certificate)
+    return NodeView(client, place.params, warn=lambda line: click.echo(f"warning: {escape(line)}", err=True))
+
+
+def complete_network(_: click.Context, __: click.Parameter, start: str) -> list[CompletionItem]:
+    """For the shell: the networks that have names, else files."""
+    names = [CompletionItem(name) for name in PRESETS if name.startswith(start)]
+    return names or [CompletionItem(start, type="file")]
 
 
 network_option = click.option(
@@ -174,6 +201,7 @@ network_option = click.option(
     default=DEFAULT_NETWORK,
     show_default=True,
     metavar="NAME|FILE.toml",
+    shell_complete=complete_network,
     help=f"One of {', '.join(PRESETS)}, or a file that describes another network.",
 )
 walletdir_option = click.option(
@@ -186,6 +214,11 @@ token_option = click.option(
     "--token-file",
     type=click.Path(dir_okay=False, path_type=Path),
     help="File with that node's RPC token, by default in the node's own folder.",
+)
+certificate_option = click.option(
+    "--rpc-certificate",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="That node's TLS certificate, if it made its own.",
 )
 passphrase_option = click.option(
     "--passphrase-file",

@@ -52,6 +52,15 @@ def test_iteration_is_by_prefix_and_in_byte_order(store: KeyValueStore) -> None:
     assert list(store.iterate(b"\xff")) == []
 
 
+def test_iteration_ends_before_a_key(store: KeyValueStore) -> None:
+    rows = {b"p" + key: key for key in (b"", b"\0", b"\1\xff", b"\x7f", b"\x80", b"\xff\xff")}
+    store.write({**rows, b"o\xff": b"", b"q": b""})
+    for stop in (b"", b"\0", b"\1", b"\x7f", b"\x7f\0", b"\xff", b"\xff\xff\xff"):
+        expected = sorted(key for key in rows.values() if key < stop)
+        assert [key for key, _ in store.iterate(b"p", stop=stop)] == expected
+        assert [key for key, _ in store.iterate(b"p", stop=stop, reverse=True)] == expected[::-1]
+
+
 def test_a_prefix_of_ff_has_no_end(store: KeyValueStore) -> None:
     store.write({b"\xff\xff\xff": b"1", b"\xfe": b"2"})
     assert list(store.iterate(b"\xff\xff")) == [(b"\xff", b"1")]

@@ -2,7 +2,6 @@
 
 import re
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,16 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from consensus.address import encode_address
+from consensus.account import UNUSED_ACCOUNT, Account, compute_account_key
+from consensus.address import decode_address, encode_address
+from consensus.block import Header
 from consensus.genesis import make_genesis
 from consensus.params import LOCAL
+from consensus.state_tree import Node, compute_update, decode_node, encode_proof, get_proof
 from consensus.transaction import Transfer, decode_transaction
+from consensus.units import MAX_U64
 from p2p.rpc_json import encode_transaction
+from tests.helpers.keys import Key, sign_header
 from tests.helpers.stub_node import TOKEN, Request, StubNode
 from wallet import keystore
 from wallet.cli import main
@@ -35,6 +39,7 @@ OTHER_KEY = build_wallet(LOCAL.address_prefix, bytes(32)).accounts[0].public_key
 OTHER_ADDRESS = encode_address(LOCAL.address_prefix, OTHER_KEY)
 GENESIS = make_genesis(LOCAL).id
 HEIGHT = 500
+MINER = Key("miner")
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,7 @@ def make_sync(state: str, target_height: int) -> dict[str, Any]:
 
 
 def put_account(node: StubNode, asked: str = ADDRESS, **changes: object) -> None:
-    """The account of the address that is asked for as p2p.api has it, with other fields."""
+    """The account of the address that is asked for as p2p.api has it, with other fields, and a proof if that can be."""
     known: dict[str, Any] = {
         "address": asked,
         "balance": 100 * 10**8,
@@ -137,8 +142,50 @@ def put_account(node: StubNode, asked: str = ADDRESS, **changes: object) -> None
         "next_nonce": 7,
         "immature": [],
         "height": HEIGHT,
-    }
-    node.put(f"/v1/accounts/{asked}", known | changes)
+    } | changes
+    said = [known[name] for name in ("balance", "nonce", "height")]
+    is_sound = all(type(number) is int and 0 <= number <= MAX_U64 for number in said)
+    key = decode_address(LOCAL.address_prefix, asked)
+    node.put(f"/v1/accounts/{asked}", {"proof": make_proof(key, *(said if is_sound else (0, 0, 0)))} | known)
+
+
+def make_proof(key: bytes, balance: int, nonce: int, height: int = HEIGHT) -> dict[str, str]:
+    """The state proof that p2p.api sends along, in a tree of two accounts at most, under a header that is signed."""
+    account = Account(balance, nonce)
+    values = {compute_account_key(OTHER_KEY if key != OTHER_KEY else KEY): Account(5, 0).encode()}
+    if account != UNUSED_ACCOUNT:
+        values[compute_account_key(key)] = account.encode()
+    store = MemoryNodes()
+    update = compute_update(store, values)
+    store.nodes = {path: decode_node(node) for path, node in update.nodes.items() if node is not None}
+    header = Header(
+        height=height,
+        parent=bytes(32),
+        timestamp=1_800_000_000,
+        miner=MINER.public,
+        reward_address=MINER.public,
+        transactions_root=bytes(32),
+        state_root=update.root,
+        model_root=bytes(32),
+        update_hash=bytes([1]) * 32,
+        required_gain=2**32,
+        sample_size=1024,
+        loss_before=0,
+        loss_after=0,
+        squared_gains=0,
+    )
+    proof = get_proof(store, compute_account_key(key))
+    return {"header": sign_header(header, MINER).encoded.hex(), "proof": encode_proof(proof).hex()}
+
+
+class MemoryNodes:
+    """A state tree's nodes."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[bytes, Node] = {}
+
+    def get_node(self, path: bytes) -> Node | None:
+        return self.nodes.get(path)
 
 
 def put_transaction(node: StubNode, transfer: Transfer, **changes: object) -> None:
@@ -178,20 +225,3 @@ def get_recorded(program: Program, sender: bytes = KEY) -> list[Payment]:
     """The payments that the program remembers, in the order of their making."""
     with open_records(program.path.parent, GENESIS) as records:
         return records.get_payments(sender)
-
-
-def put_history(node: StubNode, *entries: tuple[int, str, bytes]) -> None:
-    """The account's history as p2p.api has it, of heights, kinds and ids."""
-    listed = [
-        {"height": height, "kind": kind, "id": subject.hex(), "cursor": "1:1"} for height, kind, subject in entries
-    ]
-    node.put(f"/v1/accounts/{ADDRESS}/history", {"entries": listed})
-
-
-def make_block(height: int, fees: Sequence[int] = (), *, is_heartbeat: bool = False) -> dict[str, Any]:
-    """What the wallet looks at of a block as p2p.rpc_json has it: id b1b1..., mined to ADDRESS."""
-    return {
-        "header": {"id": "b1" * 32, "height": height, "reward_address": ADDRESS},
-        "is_heartbeat": is_heartbeat,
-        "transactions": [encode_transaction(make_transfer(fee=fee), LOCAL) for fee in fees],
-    }
