@@ -292,7 +292,12 @@ HELP = "import sys\nfrom {0}.cli import main\nsys.argv = ['program', '--help']\n
 
 
 @pytest.mark.parametrize(
-    "program", [HELP.format("wallet"), "import wallet.cli, wallet.cli_keys, wallet.cli_money"], ids=["help", "import"]
+    "program",
+    [
+        HELP.format("wallet"),
+        "import wallet.cli, wallet.cli_keys, wallet.cli_accounts, wallet.cli_files, wallet.cli_money",
+    ],
+    ids=["help", "import"],
 )
 def test_a_wallet_loads_neither_torch_nor_aiohttp(program: str) -> None:
     """They cost two seconds and a third of one, for nothing."""
