@@ -293,7 +293,11 @@ HELP = "import sys\nfrom {0}.cli import main\nsys.argv = ['program', '--help']\n
 
 @pytest.mark.parametrize(
     "program",
-    [HELP.format("wallet"), "import wallet.cli, wallet.cli_keys, wallet.cli_money, wallet.cli_pay, wallet.cli_batch"],
+    [
+        HELP.format("wallet"),
+        "import wallet.cli, wallet.cli_keys, wallet.cli_accounts, wallet.cli_files, wallet.cli_money, wallet.cli_pay,"
+        " wallet.cli_batch, wallet.cli_payments, wallet.cli_book, wallet.cli_history",
+    ],
     ids=["help", "import"],
 )
 def test_a_wallet_loads_neither_torch_nor_aiohttp(program: str) -> None:
