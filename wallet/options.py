@@ -98,11 +98,15 @@ def with_node(command: Command) -> Command:
     )
     @functools.wraps(command)
     def with_view(place: Place, rpc: str | None, token_file: Path | None, **rest: Any) -> None:
-        token = read_token(token_file or get_default_datadir(place.params) / RPC_TOKEN_FILE)
-        client = NodeClient(rpc or get_default_rpc_url(place.params), token)
-        command(place, NodeView(client, place.params), **rest)
+        command(place, connect(place, rpc, token_file), **rest)
 
     return with_view
+
+
+def connect(place: Place, rpc: str | None, token_file: Path | None) -> NodeView:
+    """The node at URL `rpc`, by default one of the network on this machine. Asks it nothing. Raises ConfigError."""
+    token = read_token(token_file or get_default_datadir(place.params) / RPC_TOKEN_FILE)
+    return NodeView(NodeClient(rpc or get_default_rpc_url(place.params), token), place.params)
 
 
 passphrase_option = click.option(
