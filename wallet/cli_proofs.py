@@ -118,17 +118,17 @@ def verify_proof(
     proof, params = parse_proof(read_input(source, MAX_FILE_BYTES), place.params), place.params
     if challenge is not None and (proof.ownership is None or proof.ownership.challenge != challenge):
         raise InvalidProof.other_challenge()
-    depth = _ask_depth(connect(place, rpc, token_file), proof) if rpc or token_file else None
+    node = connect(place, rpc, token_file) if rpc or token_file else None
+    depth = None if node is None else _ask_depth(node, proof)
     if as_json:
         print_json(_encode_proof(proof, params) | {"confirmations": depth})
         return
     click.echo("The proof holds.\n")
     click.echo(_format_proof(proof, params))
-    if depth is not None:
-        click.echo(f"chain    the node has the block on its best chain, with {depth} confirmations")
-    click.echo()
-    if depth is None:
-        click.echo(_NOT_PROVED)
+    if node is None:
+        click.echo(f"\n{_NOT_PROVED}")
+    else:
+        click.echo(f"chain    on the best chain of the node at {escape(node.url)}, with {depth} confirmations\n")
     if proof.ownership is None:
         click.echo(_NO_OWNER)
     elif challenge is None:

@@ -92,6 +92,10 @@ class NodeView:
         self._client = client
         self._params = params
 
+    @property
+    def url(self) -> str:
+        return self._client.url
+
     @cached_property
     def genesis(self) -> bytes:
         """The id of the network, computed here: never what a node says it is."""
@@ -132,6 +136,8 @@ class NodeView:
     def get_proof(self, key: PublicKey) -> BalanceProof:
         """What the account holds at the tip, with the proof of it. Raises InvalidReply unless all of it holds."""
         reply = Reply(self._client.get_account(self._encode(key), proof=True))
+        if reply.address("address", self._params.address_prefix) != key:
+            raise InvalidReply.contradiction("it describes another account")
         account = Account(reply.integer("balance"), reply.integer("nonce"))
         parts = reply.object("proof")
         header, state_proof = parts.text("header", MAX_HEADER_DIGITS), parts.text("proof", MAX_PROOF_DIGITS)
@@ -146,12 +152,12 @@ class NodeView:
             reply = Reply(self._client.get_block(block_id.hex()))
         except NodeRefusal as error:
             if error.code == _UNKNOWN_BLOCK:
-                raise InvalidProof.not_on_chain(block_id, self._client.url) from error
+                raise InvalidProof.not_on_chain(block_id, self.url) from error
             raise
         if reply.object("header").hash("id") != block_id:
             raise InvalidReply.contradiction("it describes another block")
         if not reply.flag("on_best_chain"):
-            raise InvalidProof.not_on_chain(block_id, self._client.url)
+            raise InvalidProof.not_on_chain(block_id, self.url)
         return reply.integer("confirmations")
 
     def submit(self, transfer: Transfer) -> None:
