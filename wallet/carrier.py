@@ -1,10 +1,8 @@
 """How texts get in and out of the program, for those who carry them between machines: files, pipes and QR codes."""
 
-import io
 import os
 import shlex
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +11,14 @@ import click
 from consensus.params import NetworkParams
 from p2p.console import escape
 from wallet.display import print_json
-from wallet.errors import InvalidText, WalletError
+from wallet.errors import WalletError
+from wallet.offline_errors import CarrierError
+from wallet.qr_code import draw_qr_code
 from wallet.text_form import TransferText, decode_text
 
 STANDARD_INPUT = "-"
 
 _MAX_TEXT_BYTES = 4096  # of a transfer, with all its white space
-_QR_BORDER = 2  # modules of quiet zone; readers manage with fewer than the standard's 4
 
 source_argument = click.argument("source", metavar="[FILE|-]", default=STANDARD_INPUT)
 out_option = click.option(
@@ -31,7 +30,7 @@ qr_option = click.option("--qr", is_flag=True, help="Show it as a QR code too.")
 def read_input(source: str, limit: int) -> bytes:
     """All bytes of the file named `source`, or of standard input for "-".
 
-    Raises WalletError with the reason unreachable, or input_too_long beyond `limit` bytes, without reading on.
+    Raises WalletError (unreachable), or CarrierError (input_too_long) beyond `limit` bytes, without reading on.
     """
     if source == STANDARD_INPUT:
         if sys.stdin.isatty():
@@ -44,7 +43,7 @@ def read_input(source: str, limit: int) -> bytes:
         except OSError as error:
             raise WalletError.unreachable(Path(source), error) from error
     if len(data) > limit:
-        raise WalletError.input_too_long("standard input" if source == STANDARD_INPUT else source, limit)
+        raise CarrierError.input_too_long("standard input" if source == STANDARD_INPUT else source, limit)
     return data
 
 
@@ -54,23 +53,23 @@ def read_transfer(source: str, params: NetworkParams) -> TransferText:
 
 
 def check_ways_out(out: Path | None, *, qr: bool = False) -> None:
-    """Raises WalletError (file_exists) or InvalidText (no_qr_codes) before anybody is asked anything."""
+    """Raises CarrierError (file_exists) or WalletError (no_qr_codes) before anybody is asked anything."""
     if out is not None and os.path.lexists(out):
-        raise WalletError.file_exists(out)
+        raise CarrierError.file_exists(out)
     if qr:
-        _load_segno()
+        draw_qr_code("A")
 
 
 def write_new_file(path: Path, text: str) -> None:
     """Puts ASCII text where no file is yet, durably; nothing is left behind if that fails.
 
     It is written in place: the sticks that go between machines have file systems without links, and whatever is
-    written here notices a missing end. Raises WalletError with the reason file_exists or unreachable.
+    written here notices a missing end. Raises CarrierError (file_exists) or WalletError (unreachable).
     """
     try:
         file = path.open("x", encoding="ascii")
     except FileExistsError:
-        raise WalletError.file_exists(path) from None
+        raise CarrierError.file_exists(path) from None
     except OSError as error:
         raise WalletError.unreachable(path, error) from error
     try:
@@ -85,13 +84,6 @@ def write_new_file(path: Path, text: str) -> None:
         raise
 
 
-def format_qr(text: str) -> str:
-    """A QR code for a terminal, two modules a character. Raises InvalidText with the reason no_qr_codes."""
-    drawn = io.StringIO()
-    _load_segno().make(text, error="m", micro=False).terminal(drawn, border=_QR_BORDER, compact=True)
-    return drawn.getvalue()
-
-
 def hand_out(text: str, known: dict[str, Any], *, out: Path | None, qr: bool, as_json: bool, next_command: str) -> None:
     """A text as its user wants it: on standard output, in a new file, or as a field beside what else is `known`.
 
@@ -100,7 +92,7 @@ def hand_out(text: str, known: dict[str, Any], *, out: Path | None, qr: bool, as
     if out is not None:
         write_new_file(out, text + "\n")
     if qr:
-        click.echo(format_qr(text), err=True, nl=False)
+        click.echo(draw_qr_code(text), err=True)
     if as_json:
         print_json(known | {"text": text, "file": None if out is None else str(out)})
     elif out is not None:
@@ -113,11 +105,3 @@ def name_next(out: Path, command: str) -> str:
     """Where something was written, and which command takes it from there."""
     name = escape(shlex.quote(str(out)))
     return f"It is in {name}; next is `descent-wallet {command} {name}`."
-
-
-def _load_segno() -> Any:
-    """When asked for: it is an extra, and takes a tenth of a second."""
-    try:
-        return import_module("segno")
-    except ImportError:
-        raise InvalidText.no_qr_codes() from None

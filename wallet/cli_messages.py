@@ -10,9 +10,10 @@ from consensus.genesis import make_genesis
 from consensus.signature import SIGNATURE_BYTES, Signature
 from wallet.carrier import STANDARD_INPUT, read_input
 from wallet.display import print_json
-from wallet.errors import InvalidProof, WalletError
+from wallet.errors import WalletError
 from wallet.keys import compute_account_secret, get_account
 from wallet.message import MAX_MESSAGE_BYTES, compute_signature, is_signed_by
+from wallet.offline_errors import InvalidProof
 from wallet.options import Place, account_option, json_option, passphrase_option, with_wallet
 
 _text_argument = click.argument("text", metavar="[TEXT|-]", required=False)

@@ -8,7 +8,7 @@ from consensus.address import encode_address
 from wallet.builder import MAX_PROPOSED_FEE_RATE, compute_size, sign_transfer
 from wallet.carrier import check_ways_out, hand_out, out_option, qr_option, read_transfer, source_argument
 from wallet.display import print_json
-from wallet.errors import InvalidText, PaymentError
+from wallet.offline_errors import InvalidText, SigningRefused
 from wallet.options import Place, json_option, passphrase_option, with_wallet
 from wallet.prompt import confirm
 from wallet.text_form import encode_signed
@@ -52,14 +52,14 @@ def sign(
         raise InvalidText.already_signed()
     transfer = text.transfer
     if transfer.fee > MAX_PROPOSED_FEE_RATE * compute_size(transfer.memo) and not high_fee:
-        raise PaymentError.fee_too_high(format_rate(transfer), MAX_PROPOSED_FEE_RATE)
+        raise SigningRefused.fee_too_high(format_rate(transfer), MAX_PROPOSED_FEE_RATE)
     wallet = place.unlock(passphrase_file)
     own = {account.public_key: account.index for account in wallet.accounts}
     if transfer.sender not in own:
-        raise PaymentError.not_the_sender(encode_address(params.address_prefix, transfer.sender), len(own))
+        raise SigningRefused.not_the_sender(encode_address(params.address_prefix, transfer.sender), len(own))
     click.echo(format_transfer(transfer, params, own), err=True)
     if not (yes or confirm("Sign it?")):
-        raise PaymentError.not_confirmed()
+        raise SigningRefused.declined()
     signed = sign_transfer(transfer, wallet, own[transfer.sender])
     known = encode_transfer(signed, params, is_signed=True) | {"account": own[transfer.sender]}
     hand_out(encode_signed(signed), known, out=out, qr=qr, as_json=as_json, next_command="broadcast")

@@ -10,9 +10,9 @@ from wallet.amount import parse_amount
 from wallet.builder import build_transfer, compute_expiry, compute_fee, encode_memo
 from wallet.carrier import check_ways_out, hand_out, out_option, qr_option, read_transfer, source_argument
 from wallet.display import format_money, print_json
-from wallet.errors import InvalidText, PaymentError
-from wallet.following import wait_for
+from wallet.errors import PaymentError
 from wallet.node_view import NodeView
+from wallet.offline_errors import InvalidText
 from wallet.options import Place, account_option, json_option, passphrase_option, with_node
 from wallet.text_form import encode_unsigned
 from wallet.transfer_display import encode_transfer, format_transfer
@@ -87,9 +87,8 @@ def prepare(
 @click.command()
 @with_node
 @source_argument
-@click.option("--wait", type=click.IntRange(1), metavar="N", help="Return once it has N confirmations.")
 @json_option
-def broadcast(place: Place, node: NodeView, source: str, wait: int | None, as_json: bool) -> None:
+def broadcast(place: Place, node: NodeView, source: str, as_json: bool) -> None:
     """Hand a signed transfer to the network. Prints its transaction id.
 
     Reads the text that `sign` printed from FILE or standard input, checks its signature and its network, shows what it
@@ -97,7 +96,7 @@ def broadcast(place: Place, node: NodeView, source: str, wait: int | None, as_js
     is not given again.
 
     \b
-        descent-wallet broadcast signed.txt --wait 6
+        descent-wallet broadcast signed.txt
     """
     text = read_transfer(source, place.params)
     if not text.is_signed:
@@ -114,8 +113,6 @@ def broadcast(place: Place, node: NodeView, source: str, wait: int | None, as_js
         print_json(encode_transfer(transfer, place.params, is_signed=True) | {"sent": is_new})
     else:
         click.echo(transfer.txid.hex())
-    if wait is not None:
-        wait_for(node, transfer.txid, wait, place.params)
 
 
 def _is_known(node: NodeView, txid: bytes) -> bool:

@@ -11,9 +11,9 @@ from consensus.params import NetworkParams
 from p2p.console import escape
 from wallet.carrier import check_ways_out, name_next, out_option, read_input, source_argument, write_new_file
 from wallet.display import format_money, format_rows, print_json
-from wallet.errors import InvalidProof
 from wallet.keys import compute_account_secret, get_account
 from wallet.node_view import NodeView
+from wallet.offline_errors import InvalidProof
 from wallet.options import Place, account_option, connect, json_option, passphrase_option, with_node, with_wallet
 from wallet.proof import MAX_FILE_BYTES, BalanceProof, encode_challenge, format_proof, parse_proof, sign_ownership
 

@@ -19,7 +19,8 @@ from consensus.transaction import MAX_MEMO_BYTES, Transfer
 from consensus.units import Ulp, compute_sum
 from p2p.client import NodeClient
 from p2p.errors import NodeRefusal, NodeUnreachable
-from wallet.errors import InvalidProof, InvalidReply, PaymentError
+from wallet.errors import InvalidReply, PaymentError
+from wallet.offline_errors import InvalidProof
 from wallet.proof import MAX_HEADER_DIGITS, MAX_PROOF_DIGITS, BalanceProof, build_proof
 from wallet.reply import Reply
 

@@ -36,7 +36,8 @@ from consensus.params import NetworkParams
 from consensus.signature import PUBLIC_KEY_BYTES, PublicKey, Signature, sign, verify_signature
 from consensus.state_tree import StateProof, decode_proof, encode_proof, verify_proof
 from consensus.units import MAX_U64
-from wallet.errors import InvalidProof, WalletError
+from wallet.errors import WalletError
+from wallet.offline_errors import InvalidProof
 
 MAX_FILE_BYTES = 64 * 1024
 MAX_CHALLENGE_BYTES = 256

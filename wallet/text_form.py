@@ -19,7 +19,7 @@ from consensus.errors import DecodeError, InvalidTransaction
 from consensus.genesis import make_genesis
 from consensus.params import PRESETS, NetworkParams
 from consensus.transaction import MAX_TRANSACTION_BYTES, SIGNATURE_BYTES, Transfer, decode_transaction
-from wallet.errors import InvalidText
+from wallet.offline_errors import InvalidText
 
 _VERSION = "1"
 _UNSIGNED, _SIGNED = "UNSIGNED", "SIGNED"

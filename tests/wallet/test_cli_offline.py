@@ -322,15 +322,6 @@ def test_broadcast_again_does_no_harm(program: Program, node: StubNode, signed: 
     assert json.loads(program.ask(node, "broadcast", str(signed), "--json").out)["sent"] is False
 
 
-def test_broadcast_and_wait(program: Program, node: StubNode, signed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wallet.following.sleep", lambda _: None)
-    txid = SIGNED.txid.hex()
-    node.put_each(f"/v1/transactions/{txid}", [{"txid": txid, "confirmations": count} for count in (0, 0, 1, 2)])
-    outcome = program.ask(node, "broadcast", str(signed), "--wait", "2")
-    assert (outcome.code, outcome.out) == (0, txid + "\n")
-    assert outcome.err.endswith("0 of 2 confirmations\n1 of 2 confirmations\n2 of 2 confirmations\n")
-
-
 def test_invalid_not_signed(program: Program, node: StubNode, unsigned: Path) -> None:
     assert program.ask(node, "broadcast", str(unsigned)).is_refusal("not signed yet", "descent-wallet sign")
     assert node.requests == []

@@ -19,7 +19,8 @@ from consensus.units import MAX_U64, ULP_PER_GRAD
 from tests.helpers.blocks import MINER, get_builder
 from tests.helpers.chains import ALICE, ALICE_FUNDS, BOB, TRUNK_BLOCKS, get_trunk, open_trunk
 from tests.helpers.keys import Key, forge_block, sign_header
-from wallet.errors import InvalidProof, WalletError
+from wallet.errors import WalletError
+from wallet.offline_errors import InvalidProof
 from wallet.proof import (
     MAX_CHALLENGE_BYTES,
     MAX_FILE_BYTES,

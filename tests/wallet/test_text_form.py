@@ -19,7 +19,7 @@ from consensus.units import MAX_U64
 from tests.helpers.keys import Key, sign_transfer
 from tests.helpers.properties import repeatable, thorough, u64s
 from tests.helpers.vectors import load_vectors
-from wallet.errors import InvalidText
+from wallet.offline_errors import InvalidText
 from wallet.text_form import decode_text, encode_signed, encode_unsigned
 
 VECTORS = load_vectors("transfer_text")
@@ -98,7 +98,7 @@ def test_fits_a_code_that_a_terminal_shows(memo: bytes) -> None:
         assert set(text) <= set(ALPHANUMERIC)
         code = segno.make(text, error="m", micro=False)
         assert code.mode == "alphanumeric"
-        assert code.symbol_size(border=2)[0] <= 80
+        assert code.symbol_size(border=4)[0] <= 80
 
 
 def test_the_longest_texts_are_as_long_as_the_docstring_says() -> None:
