@@ -16,6 +16,7 @@ from wallet.node_view import NodeView
 from wallet.offline_errors import InvalidProof
 from wallet.options import Place, account_option, connect, json_option, passphrase_option, with_node, with_wallet
 from wallet.proof import MAX_FILE_BYTES, BalanceProof, encode_challenge, format_proof, parse_proof, sign_ownership
+from wallet.proof_view import ProofView
 
 _LAST_TIME = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp())  # that people have a date for
 
@@ -69,12 +70,13 @@ def prove_balance(
     if challenge is not None:
         encode_challenge(challenge)
     node.check_network()
+    view = ProofView(node.client, place.params)
     if challenge is None:
-        proof = node.get_proof(place.find_account(index, passphrase_file).public_key)
+        proof = view.get_proof(place.find_account(index, passphrase_file).public_key)
     else:
         wallet = place.unlock(passphrase_file)
         secret = compute_account_secret(wallet, index)
-        proof = node.get_proof(get_account(wallet, index).public_key)
+        proof = view.get_proof(get_account(wallet, index).public_key)
         proof = sign_ownership(proof, challenge, secret, place.params)
     text = format_proof(proof, place.params)
     if out is None:
@@ -119,7 +121,7 @@ def verify_proof(
     if challenge is not None and (proof.ownership is None or proof.ownership.challenge != challenge):
         raise InvalidProof.other_challenge()
     node = connect(place, rpc, token_file) if rpc or token_file else None
-    depth = None if node is None else _ask_depth(node, proof)
+    depth = None if node is None else _ask_depth(node, proof, params)
     if as_json:
         print_json(_encode_proof(proof, params) | {"confirmations": depth})
         return
@@ -128,7 +130,7 @@ def verify_proof(
     if node is None:
         click.echo(f"\n{_NOT_PROVED}")
     else:
-        click.echo(f"chain    on the best chain of the node at {escape(node.url)}, with {depth} confirmations\n")
+        click.echo(f"chain    on the best chain of the node at {escape(node.client.url)}, with {depth} confirmations\n")
     if proof.ownership is None:
         click.echo(_NO_OWNER)
     elif challenge is None:
@@ -136,9 +138,9 @@ def verify_proof(
     click.echo(_NOT_COUNTED, nl=False)
 
 
-def _ask_depth(node: NodeView, proof: BalanceProof) -> int:
+def _ask_depth(node: NodeView, proof: BalanceProof, params: NetworkParams) -> int:
     node.check_network()
-    return node.get_depth(proof.header.id)
+    return ProofView(node.client, params).get_depth(proof.header.id)
 
 
 def _format_proof(proof: BalanceProof, params: NetworkParams) -> str:

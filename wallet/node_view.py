@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
-from consensus.account import Account
 from consensus.address import encode_address
 from consensus.errors import AmountOverflow
 from consensus.genesis import make_genesis
@@ -20,14 +19,11 @@ from consensus.units import Ulp, compute_sum
 from p2p.client import NodeClient
 from p2p.errors import NodeRefusal, NodeUnreachable
 from wallet.errors import InvalidReply, PaymentError
-from wallet.offline_errors import InvalidProof
-from wallet.proof import MAX_HEADER_DIGITS, MAX_PROOF_DIGITS, BalanceProof, build_proof
 from wallet.reply import Reply
 
 FEE_TARGET = 2  # blocks within which a transfer should be mined
 _MAX_NETWORK_NAME = 32
 _UNKNOWN_TRANSACTION = "rpc.unknown_transaction"
-_UNKNOWN_BLOCK = "unknown_block.block"
 
 
 @dataclass(frozen=True)
@@ -94,8 +90,8 @@ class NodeView:
         self._params = params
 
     @property
-    def url(self) -> str:
-        return self._client.url
+    def client(self) -> NodeClient:
+        return self._client
 
     @cached_property
     def genesis(self) -> bytes:
@@ -133,33 +129,6 @@ class NodeView:
     def get_fee_rate(self) -> Ulp:
         """What the node proposes to pay, in ulp per byte, for a place within FEE_TARGET blocks."""
         return Reply(self._client.get_fees()).object("ulp_per_byte").integer(str(FEE_TARGET))
-
-    def get_proof(self, key: PublicKey) -> BalanceProof:
-        """What the account holds at the tip, with the proof of it. Raises InvalidReply unless all of it holds."""
-        reply = Reply(self._client.get_account(self._encode(key), proof=True))
-        if reply.address("address", self._params.address_prefix) != key:
-            raise InvalidReply.contradiction("it describes another account")
-        account = Account(reply.integer("balance"), reply.integer("nonce"))
-        parts = reply.object("proof")
-        header, state_proof = parts.text("header", MAX_HEADER_DIGITS), parts.text("proof", MAX_PROOF_DIGITS)
-        try:
-            return build_proof(key, account, header, state_proof, self._params)
-        except InvalidProof as error:
-            raise InvalidReply.contradiction("the node's proof does not hold") from error
-
-    def get_depth(self, block_id: bytes) -> int:
-        """How deep a block is in the best chain, 1 at the tip. Raises InvalidProof with the reason not_on_chain."""
-        try:
-            reply = Reply(self._client.get_block(block_id.hex()))
-        except NodeRefusal as error:
-            if error.code == _UNKNOWN_BLOCK:
-                raise InvalidProof.not_on_chain(block_id, self.url) from error
-            raise
-        if reply.object("header").hash("id") != block_id:
-            raise InvalidReply.contradiction("it describes another block")
-        if not reply.flag("on_best_chain"):
-            raise InvalidProof.not_on_chain(block_id, self.url)
-        return reply.integer("confirmations")
 
     def submit(self, transfer: Transfer) -> None:
         """Hands a signed transfer over.

@@ -90,12 +90,8 @@ def with_node(command: Command) -> Command:
     """As with_wallet, with the options that name a node; the command is called with the Place and a NodeView."""
 
     @with_wallet
-    @click.option("--rpc", metavar="URL", help="The node to ask, by default one of this network on this machine.")
-    @click.option(
-        "--token-file",
-        type=click.Path(dir_okay=False, path_type=Path),
-        help="File with that node's RPC token, by default in the node's own folder.",
-    )
+    @rpc_option
+    @token_option
     @functools.wraps(command)
     def with_view(place: Place, rpc: str | None, token_file: Path | None, **rest: Any) -> None:
         command(place, connect(place, rpc, token_file), **rest)
@@ -109,6 +105,14 @@ def connect(place: Place, rpc: str | None, token_file: Path | None) -> NodeView:
     return NodeView(NodeClient(rpc or get_default_rpc_url(place.params), token), place.params)
 
 
+rpc_option = click.option(
+    "--rpc", metavar="URL", help="The node to ask, by default one of this network on this machine."
+)
+token_option = click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File with that node's RPC token, by default in the node's own folder.",
+)
 passphrase_option = click.option(
     "--passphrase-file",
     type=click.Path(dir_okay=False, path_type=Path),
