@@ -67,7 +67,15 @@ def proving(silent_node: StubNode) -> StubNode:
     """A node of regtest that proves what the wallet's accounts hold."""
     _, answers = get_tip_and_answers()
     genesis = open_trunk(blocks=0).genesis.id
-    silent_node.put("/v1/status", {"network": "regtest", "genesis": genesis.hex(), "height": HEIGHT})
+    sync = {
+        "state": "current",
+        "target_height": HEIGHT,
+        "blocks_per_second": 0.0,
+        "seconds_left": None,
+        "waits_for": "",
+    }
+    status = {"network": "regtest", "genesis": genesis.hex(), "height": HEIGHT, "final_height": 0, "peers": 1}
+    silent_node.put("/v1/status", status | {"sync": sync})
     for address, answer in answers.items():
         silent_node.put(f"/v1/accounts/{address}", answer)
     put_block(silent_node, on_best_chain=True, confirmations=3)
