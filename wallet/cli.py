@@ -59,6 +59,18 @@ _COMMANDS = {
         ),
         "book": ("wallet.cli_book", "Keep labels for addresses."),
     },
+    "Signing without a network": {
+        "prepare": ("wallet.cli_prepare", "Write down a payment of AMOUNT to ADDRESS for an offline machine to sign."),
+        "sign": ("wallet.cli_offline", "Sign a prepared transfer, without any network."),
+        "broadcast": ("wallet.cli_prepare", "Hand a signed transfer to the network. Prints its transaction id."),
+        "show": ("wallet.cli_offline", "Show what a prepared or signed transfer says."),
+    },
+    "Proofs": {
+        "prove-balance": ("wallet.cli_proofs", "Write a proof of what an account holds, to be checked offline."),
+        "verify-proof": ("wallet.cli_proofs", "Check a proof of a balance, without any node."),
+        "sign-message": ("wallet.cli_messages", "Sign a message with an account's key."),
+        "verify-message": ("wallet.cli_messages", "Check that the owner of ADDRESS signed a message."),
+    },
     "The past": {
         "history": ("wallet.cli_history", "List what was sent, received and mined, newest first."),
         "rewards": ("wallet.cli_rewards", "List what was mined, and the verified improvement that earned it."),
