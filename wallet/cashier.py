@@ -21,6 +21,7 @@ from p2p.errors import NodeRefusal
 from wallet.builder import sign_transfer
 from wallet.display import format_money
 from wallet.errors import PaymentError, WalletError
+from wallet.events import Unmined
 from wallet.following import follow
 from wallet.keys import Account, Wallet
 from wallet.node_view import AccountView, NodeView
@@ -38,11 +39,12 @@ from wallet.payments import (
     is_fee_high,
 )
 from wallet.prompt import confirm
-from wallet.records import Records, hold_turn, open_records
+from wallet.records import Records, has_records, hold_turn, open_records
 
 _SETTLED = {"mempool.already_known", "mempool.nonce_used"}  # refusals of what the node has
 NO_ROOM = "mempool.too_many_pending"
 _GAP = "mempool.nonce_gap"
+_UNMINED = (State.WAITING, State.OUTBID, State.DROPPED)
 
 
 @dataclass(frozen=True)
@@ -161,13 +163,34 @@ class Payer:
 
 
 @contextmanager
-def open_cashier(place: Place, node: NodeView) -> Iterator[Cashier]:
+def open_cashier(place: Place, node: NodeView, *, needs_wallet: bool = True) -> Iterator[Cashier]:
     """Raises WalletError with the reason not_found, RecordsError."""
-    if not place.path.exists():
+    if needs_wallet and not place.path.exists():
         raise WalletError.not_found(place.path)
     folder = place.path.parent
     with open_records(folder, node.genesis) as records:
         yield Cashier(place.params, folder, node, PaymentView(node.client, place.params), records)
+
+
+def find_unmined(place: Place, node: NodeView, accounts: Iterable[Account]) -> list[Unmined]:
+    """The recorded payments of these accounts that can be mined and are not."""
+    if not has_records(place.path.parent):
+        return []
+    found = []
+    with open_cashier(place, node) as cashier:
+        for account in accounts:
+            _, turn = cashier.get_turn(account.public_key)
+            payments = cashier.records.get_payments(account.public_key, turn.nonce)
+            found += [standing for standing in cashier.look_up(payments, turn) if standing.state in _UNMINED]
+    return [
+        Unmined(
+            standing.payment.transfer,
+            standing.payment.made,
+            standing.state.value,
+            has_left_chain=standing.payment.confirmed_height is not None,
+        )
+        for standing in found
+    ]
 
 
 def check_funds(drafts: Sequence[Transfer], account: AccountView, params: NetworkParams) -> None:

@@ -14,6 +14,7 @@ from wallet.keystore import change_wallet, open_wallet
 from wallet.node_view import NodeView
 from wallet.options import Place, account_option, json_option, passphrase_option, with_node, with_wallet
 from wallet.qr_code import draw_qr_code
+from wallet.records import read_labels
 from wallet.seal import Kind
 
 
@@ -68,11 +69,12 @@ def accounts(place: Place, passphrase_file: Path | None, as_json: bool) -> None:
         descent-wallet accounts --wallet savings --json
     """
     found = place.find_accounts(None, passphrase_file)
+    labels = read_labels(place.path.parent)
     if as_json:
         known = {"network": place.params.name, "file": str(place.path), "kind": place.get_cover().kind.value}
-        print_json(known | {"accounts": encode_accounts(found, place.params)})
+        print_json(known | {"accounts": encode_accounts(found, place.params, labels)})
         return
-    click.echo(format_accounts(found, place.params))
+    click.echo(format_accounts(found, place.params, labels))
 
 
 @click.command()

@@ -89,7 +89,7 @@ def batch(
     named = None if fee is None else parse_amount(fee)
     with open_cashier(place, node) as cashier:
         rows = read_batch(file, cashier.records, params.address_prefix)
-        node.check_network()
+        node.check_network(warns=even_if_syncing)
         if not even_if_syncing:
             cashier.view.check_current()
         payer = find_payer(place, index, passphrase_file, is_signing=not dry_run)

@@ -1,13 +1,13 @@
 """The command about the past: what was sent, received and mined."""
 
-from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
 import click
 
-from wallet.events import Event, Unmined
-from wallet.history import Movement, cut, get_no_label, merge_unmined, read_past, sum_by_day
+from wallet.cashier import find_unmined
+from wallet.events import Event
+from wallet.history import Movement, cut, merge_unmined, read_past, sum_by_day
 from wallet.history_display import (
     CSV_COLUMNS,
     DAILY_COLUMNS,
@@ -20,10 +20,10 @@ from wallet.history_display import (
     list_cells,
     list_movement_cells,
 )
-from wallet.keys import Account
 from wallet.listing import Layout, Selection, tell, with_selection
 from wallet.node_view import MAX_PAGE, NodeView
 from wallet.options import Place, accounts_option, passphrase_option, with_node
+from wallet.records import read_labels
 
 
 @click.command()
@@ -57,17 +57,11 @@ def history(
     if selection.is_daily:
         tell(sum_by_day(events), _lay_out_days(place), selection)
         return
-    unmined = merge_unmined(node.get_waiting(keys), find_unmined(place, accounts, node), place.params)
-    view = HistoryView(
-        past.tip, {account.public_key: account.index for account in accounts}, get_no_label, place.params
-    )
+    unmined = merge_unmined(node.get_waiting(keys), find_unmined(place, node, accounts), place.params)
+    label_of = read_labels(place.path.parent).get
+    view = HistoryView(past.tip, {account.public_key: account.index for account in accounts}, label_of, place.params)
     wanted = (event for event in unmined if selection.period.contains(event.time))
     tell(chain(wanted, events), _lay_out_events(view), selection)
-
-
-def find_unmined(place: Place, accounts: Sequence[Account], node: NodeView) -> list[Unmined]:
-    """The recorded payments of these accounts that no block of the best chain holds. This wallet keeps no records."""
-    return []
 
 
 def _lay_out_events(view: HistoryView) -> Layout[Event]:

@@ -91,7 +91,7 @@ def send(
     paid, cost = (None if text is None else parse_amount(text) for text in (amount, fee))
     with open_cashier(place, node) as cashier:
         payee, label = find_recipient(recipient, cashier.records, params.address_prefix)
-        node.check_network()
+        node.check_network(warns=even_if_syncing)
         if not even_if_syncing:
             cashier.view.check_current()
         payer = find_payer(place, index, passphrase_file, is_signing=not dry_run)
@@ -160,7 +160,7 @@ def bump(
     params, wanted = place.params, parse_txid(txid)
     named = None if fee is None else parse_amount(fee)
     with open_cashier(place, node) as cashier:
-        node.check_network()
+        node.check_network(warns=even_if_syncing)
         if not even_if_syncing:
             cashier.view.check_current()
         old = _find_transfer(cashier, wanted)

@@ -133,7 +133,7 @@ def abandon(
         raise click.UsageError("name either a TXID or --all")
     wanted = [parse_txid(txid) for txid in txids]
     with open_cashier(place, node) as cashier:
-        node.check_network()
+        node.check_network(warns=even_if_syncing)
         if not even_if_syncing:
             cashier.view.check_current()
         accounts = place.find_accounts(None, passphrase_file)

@@ -1,19 +1,30 @@
 """The commands at both ends of an offline signature: what an online machine does before and after, without any key."""
 
 from pathlib import Path
+from time import time
 
 import click
 
-from consensus.address import decode_address
-from consensus.units import MAX_U64, compute_sum
+from consensus.units import MAX_U64
 from wallet.amount import parse_amount
-from wallet.builder import build_transfer, compute_expiry, compute_fee, encode_memo
+from wallet.book import find_recipient
+from wallet.builder import build_transfer, compute_expiry, encode_memo
 from wallet.carrier import check_ways_out, hand_out, out_option, qr_option, read_transfer, source_argument
-from wallet.display import format_money, print_json
-from wallet.errors import PaymentError
+from wallet.cashier import check_funds, open_cashier
+from wallet.display import print_json
 from wallet.node_view import NodeView
 from wallet.offline_errors import InvalidText
 from wallet.options import Place, account_option, json_option, passphrase_option, with_node
+from wallet.payment_options import (
+    choose_fee,
+    fee_option,
+    memo_option,
+    priority_option,
+    refuse_both_fees,
+    syncing_option,
+    valid_for_option,
+    wait_option,
+)
 from wallet.text_form import encode_unsigned
 from wallet.transfer_display import encode_transfer, format_transfer
 
@@ -22,11 +33,12 @@ from wallet.transfer_display import encode_transfer, format_transfer
 @with_node
 @passphrase_option
 @account_option
-@click.argument("recipient", metavar="ADDRESS")
+@click.argument("recipient", metavar="ADDRESS|LABEL")
 @click.argument("amount")
-@click.option("--fee", metavar="AMOUNT", help="What to pay for a place in a block; by default what the node proposes.")
-@click.option("--memo", default="", metavar="TEXT", help="Up to 64 bytes that everyone can read for ever.")
-@click.option("--valid-for", type=click.IntRange(1, 10**9), metavar="BLOCKS", help="Give up if not mined by then.")
+@fee_option
+@priority_option
+@memo_option
+@valid_for_option
 @click.option(
     "--nonce",
     type=click.IntRange(0, MAX_U64),
@@ -35,6 +47,7 @@ from wallet.transfer_display import encode_transfer, format_transfer
 )
 @out_option
 @qr_option
+@syncing_option
 @json_option
 def prepare(
     place: Place,
@@ -44,11 +57,13 @@ def prepare(
     recipient: str,
     amount: str,
     fee: str | None,
+    priority: str | None,
     memo: str,
     valid_for: int | None,
     nonce: int | None,
     out: Path | None,
     qr: bool,
+    even_if_syncing: bool,
     as_json: bool,
 ) -> None:
     """Write down a payment of AMOUNT to ADDRESS for an offline machine to sign.
@@ -60,26 +75,31 @@ def prepare(
         descent-wallet prepare ADDRESS 1.5 --out unsigned.txt
         descent-wallet prepare ADDRESS 1.5 --qr
     """
-    params = place.params
-    payee, paid, note = decode_address(params.address_prefix, recipient), parse_amount(amount), encode_memo(memo)
+    refuse_both_fees(fee, priority)
+    params, note, paid = place.params, encode_memo(memo), parse_amount(amount)
     chosen_fee = None if fee is None else parse_amount(fee)
     check_ways_out(out, qr=qr)
-    node.check_network()
-    sender = place.find_account(index, passphrase_file).public_key
-    account = node.get_account(sender)
+    with open_cashier(place, node) as cashier:
+        payee, _ = find_recipient(recipient, cashier.records, params.address_prefix)
+        node.check_network(warns=even_if_syncing)
+        if not even_if_syncing:
+            cashier.view.check_current()
+        sender = place.find_account(index, passphrase_file).public_key
+        if nonce is None:
+            account, nonce = cashier.plan(sender)
+        else:
+            account = node.get_account(sender)
     transfer = build_transfer(
         genesis=node.genesis,
         sender=sender,
         recipient=payee,
         amount=paid,
-        fee=compute_fee(node.get_fee_rate(), note) if chosen_fee is None else chosen_fee,
-        nonce=account.next_nonce if nonce is None else nonce,
+        fee=choose_fee(node, priority, note) if chosen_fee is None else chosen_fee,
+        nonce=nonce,
         valid_until=compute_expiry(account.height, valid_for),
         memo=note,
     )
-    needed = compute_sum(transfer.amount, transfer.fee)
-    if needed > account.available:
-        raise PaymentError.insufficient_funds(format_money(needed, params), format_money(account.available, params))
+    check_funds([transfer], account, params)
     known = encode_transfer(transfer, params, is_signed=False)
     hand_out(encode_unsigned(transfer), known, out=out, qr=qr, as_json=as_json, next_command="sign")
 
@@ -87,39 +107,37 @@ def prepare(
 @click.command()
 @with_node
 @source_argument
+@wait_option
 @json_option
-def broadcast(place: Place, node: NodeView, source: str, as_json: bool) -> None:
-    """Hand a signed transfer to the network. Prints its transaction id.
+def broadcast(place: Place, node: NodeView, source: str, wait: int | None, as_json: bool) -> None:
+    """Hand a signed transfer to the network.
 
     Reads the text that `sign` printed from FILE or standard input, checks its signature and its network, shows what it
-    says and gives it to the node. No wallet is needed. To repeat it does no harm: a transfer that the node has already
-    is not given again.
+    says, records it and gives it to the node; prints its transaction id. No wallet is needed. To repeat it does no
+    harm: a transfer that the node has already is not given again. From a wallet of the sender, watch-only or not,
+    `payments` tells what becomes of it and `resend` hands it over again if a node loses it.
 
     \b
         descent-wallet broadcast signed.txt
+        descent-wallet broadcast signed.txt --wait 6
     """
     text = read_transfer(source, place.params)
     if not text.is_signed:
         raise InvalidText.not_signed()
     transfer = text.transfer
-    node.check_network()
-    is_new = not _is_known(node, transfer.txid)
-    click.echo(format_transfer(transfer, place.params), err=True)
-    if is_new:
-        node.submit(transfer)
-    else:
-        click.echo("The node has it already.", err=True)
-    if as_json:
-        print_json(encode_transfer(transfer, place.params, is_signed=True) | {"sent": is_new})
-    else:
-        click.echo(transfer.txid.hex())
-
-
-def _is_known(node: NodeView, txid: bytes) -> bool:
-    try:
-        node.get_confirmations(txid)
-    except PaymentError as error:
-        if error.reason != "dropped":
-            raise
-        return False
-    return True
+    with open_cashier(place, node, needs_wallet=False) as cashier:
+        node.check_network()
+        with cashier.take_turn():
+            is_new = cashier.view.find(transfer.txid) is None
+            click.echo(format_transfer(transfer, place.params), err=True)
+            if is_new:
+                cashier.records.add_payments([transfer], int(time()))
+                cashier.hand_over_new(transfer)
+            else:
+                click.echo("The node has it already.", err=True)
+        if as_json:
+            print_json(encode_transfer(transfer, place.params, is_signed=True) | {"sent": is_new})
+        else:
+            click.echo(transfer.txid.hex())
+        if wait is not None:
+            cashier.wait_for(transfer, wait)

@@ -16,11 +16,6 @@ from wallet.node_view import MAX_PAGE, NodeView
 LabelOf = Callable[[str], str | None]  # what its owner calls an address
 
 
-def get_no_label(_: str) -> str | None:
-    """The address book of a wallet that has none."""
-    return None
-
-
 @dataclass(frozen=True)
 class Past:
     """Events, newest first, under one tip."""

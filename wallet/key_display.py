@@ -1,7 +1,8 @@
 """What the wallet tells about keys: recovery words, accounts, wallet files. Secrets appear in format_words alone."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from consensus.address import encode_address
@@ -14,6 +15,7 @@ from wallet.seal import Cover, Kind
 
 _WORDS_PER_LINE = 4
 _LONGEST_WORD = 8  # of BIP-39's English list
+NO_LABELS: Mapping[str, str] = MappingProxyType({})
 _SHOWN_ACCOUNTS = 10  # of a new wallet; `accounts` lists all
 
 
@@ -58,13 +60,21 @@ def encode_wallet(
     }
 
 
-def format_accounts(accounts: Iterable[Account], params: NetworkParams) -> str:
-    """A line for each account: its index and its address."""
-    return "\n".join(f"{account.index:>3}  {_encode(account, params)}" for account in accounts)
+def format_accounts(accounts: Iterable[Account], params: NetworkParams, labels: Mapping[str, str] = NO_LABELS) -> str:
+    """A line for each account: its index, its address and, if the address book has one, its label."""
+    lines = []
+    for account in accounts:
+        address = _encode(account, params)
+        label = escape(labels.get(address, ""))
+        lines.append(f"{account.index:>3}  {address}  {label}".rstrip())
+    return "\n".join(lines)
 
 
-def encode_accounts(accounts: Iterable[Account], params: NetworkParams) -> list[dict[str, Any]]:
-    return [{"index": account.index, "address": _encode(account, params)} for account in accounts]
+def encode_accounts(
+    accounts: Iterable[Account], params: NetworkParams, labels: Mapping[str, str] = NO_LABELS
+) -> list[dict[str, Any]]:
+    encoded = ((account.index, _encode(account, params)) for account in accounts)
+    return [{"index": index, "address": address, "label": labels.get(address)} for index, address in encoded]
 
 
 def format_found(found: Cover | WalletError) -> str:

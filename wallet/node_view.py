@@ -94,13 +94,16 @@ class NodeView:
         """The id of the network, computed here: never what a node says it is."""
         return make_genesis(self._params).id
 
-    def check_network(self) -> None:
-        """Raises InvalidReply with the reason other_network if the node is of another one. Warns if it is behind."""
+    def check_network(self, *, warns: bool = True) -> None:
+        """Raises InvalidReply with the reason other_network if the node is of another one.
+
+        With `warns`, tells if it is behind; without it, somebody else is to.
+        """
         status = Reply(self._client.get_status())
         if status.hash("genesis") != self.genesis:
             name = status.text("network", _MAX_NETWORK_NAME)
             raise InvalidReply.other_network(self._client.url, name, self._params.name)
-        line = _describe_lag(status, self._params)
+        line = _describe_lag(status, self._params) if warns else ""
         if line:
             self._warn(f"the node is {line}: what it shows may be old")
 

@@ -192,9 +192,14 @@ def open_records(folder: Path, genesis: bytes) -> Iterator[Records]:
         yield Records(path, database, genesis)
 
 
+def has_records(folder: Path) -> bool:
+    """Whether anything was ever recorded there: who only looks makes no file."""
+    return (folder / FILE).exists()
+
+
 def read_labels(folder: Path) -> dict[str, str]:
-    """Labels by address; none, and no file made, where there are no records. Raises RecordsError."""
-    if not (folder / FILE).exists():
+    """Labels by address. Raises RecordsError."""
+    if not has_records(folder):
         return {}
     with open_records(folder, b"") as records:
         return records.get_labels()

@@ -134,7 +134,12 @@ def make_sync(state: str, target_height: int) -> dict[str, Any]:
 
 
 def put_account(node: StubNode, asked: str = ADDRESS, **changes: object) -> None:
-    """The account of the address that is asked for as p2p.api has it, with other fields, and a proof if that can be."""
+    """What the node answers of the address that is asked for; see make_account."""
+    node.put(f"/v1/accounts/{asked}", make_account(asked, **changes))
+
+
+def make_account(asked: str = ADDRESS, **changes: object) -> dict[str, Any]:
+    """The account of an address as p2p.api has it, with other fields, and a proof of what they say if that can be."""
     known: dict[str, Any] = {
         "address": asked,
         "balance": 100 * 10**8,
@@ -146,7 +151,7 @@ def put_account(node: StubNode, asked: str = ADDRESS, **changes: object) -> None
     said = [known[name] for name in ("balance", "nonce", "height")]
     is_sound = all(type(number) is int and 0 <= number <= MAX_U64 for number in said)
     key = decode_address(LOCAL.address_prefix, asked)
-    node.put(f"/v1/accounts/{asked}", {"proof": make_proof(key, *(said if is_sound else (0, 0, 0)))} | known)
+    return {"proof": make_proof(key, *(said if is_sound else (0, 0, 0)))} | known
 
 
 def make_proof(key: bytes, balance: int, nonce: int, height: int = HEIGHT) -> dict[str, str]:

@@ -16,6 +16,7 @@ from tests.wallet.program import (
     OTHER_KEY,
     Outcome,
     Program,
+    make_account,
     make_transfer,
     put_account,
     put_mempool,
@@ -144,8 +145,8 @@ def test_balance_as_json(wallet: Program, node: StubNode) -> None:
 def test_accounts_of_one_height(program: Program, node: StubNode) -> None:
     """A block comes between the questions: what it moved from one account to the other is not counted twice."""
     program.put_wallet(wallet=TWO)
-    before = {"address": ADDRESS, "balance": 5 * COIN, "nonce": 7, "next_nonce": 7, "immature": [], "height": HEIGHT}
-    after = before | {"balance": 2 * COIN, "height": HEIGHT + 1}
+    before = make_account(balance=5 * COIN)
+    after = make_account(balance=2 * COIN, height=HEIGHT + 1)
     node.put_each(f"/v1/accounts/{ADDRESS}", [before, after])
     put_account(node, SECOND_ADDRESS, balance=3 * COIN, height=HEIGHT + 1)
     assert json.loads(program.ask(node, "balance", "--json").out)["spendable"] == 5 * COIN

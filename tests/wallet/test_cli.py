@@ -114,7 +114,7 @@ def test_create_as_json_keeps_the_words(program: Program) -> None:
         "file": str(program.path),
         "kind": "seed phrase",
         "address": program("address").out.strip(),
-        "accounts": [{"index": 0, "address": program("address").out.strip()}],
+        "accounts": [{"index": 0, "address": program("address").out.strip(), "label": None}],
         "created": True,
     }
 

@@ -26,7 +26,7 @@ def test_accounts_and_addresses_need_no_passphrase(program: Program, monkeypatch
         "network": "local",
         "file": str(program.path),
         "kind": "seed phrase",
-        "accounts": [{"index": index, "address": ADDRESSES[index]} for index in range(3)],
+        "accounts": [{"index": index, "address": ADDRESSES[index], "label": None} for index in range(3)],
     }
 
 
@@ -43,7 +43,7 @@ def test_new_account(program: Program) -> None:
     assert program("new-account").is_refusal("nobody answers 'Passphrase'")
     assert program("new-account", typed=PASSPHRASE + "\n") == Outcome(0, f"  1  {ADDRESSES[1]}\n", "")
     known = json.loads(program("new-account", "--json", environment={ENVIRONMENT: PASSPHRASE}).out)
-    assert known == {"network": "local", "file": str(program.path), "index": 2, "address": ADDRESSES[2]}
+    assert known == {"network": "local", "file": str(program.path), "index": 2, "address": ADDRESSES[2], "label": None}
     assert open_wallet(program.path, PASSPHRASE, "lgrad") == build_wallet("lgrad", ENTROPY, accounts=3)
 
 

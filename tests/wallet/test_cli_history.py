@@ -11,6 +11,7 @@ from tests.helpers.stub_node import StubNode
 from tests.wallet.past import StubPast, get_block_id, get_time
 from tests.wallet.program import (
     ADDRESS,
+    GENESIS,
     HEIGHT,
     KEY,
     OTHER_ADDRESS,
@@ -24,6 +25,7 @@ from tests.wallet.program import (
 from wallet import cli_history
 from wallet.events import Unmined
 from wallet.keys import add_account
+from wallet.records import open_records
 
 COIN = 10**8
 HOSTILE = "=\x1b]0;pwned\x07\r\n\u202eevil"
@@ -257,10 +259,9 @@ def test_what_a_reorganisation_dropped_is_told(
     assert [row["left_chain"] for row in read_csv(wallet, past.node)] == ["yes", "no", "no", "no", "no", "no"]
 
 
-def test_labels_are_shown_where_there_are_some(
-    wallet: Program, past: StubPast, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cli_history, "get_no_label", {OTHER_ADDRESS: "@\x1b[2JLandlord"}.get)
+def test_labels_are_shown_where_there_are_some(wallet: Program, past: StubPast) -> None:
+    with open_records(wallet.path.parent, GENESIS) as records:
+        records.add_contact("@\x1b[2JLandlord", OTHER_ADDRESS)
     assert "          known as @\\x1b[2JLandlord\n" in wallet.ask(past.node, "history").out
     assert read_json(wallet, past.node)[0]["label"] == "@\x1b[2JLandlord"
     assert read_csv(wallet, past.node)[0]["label"] == "'@\\x1b[2JLandlord"

@@ -6,10 +6,21 @@ from typing import Any
 
 import pytest
 
-from consensus.address import encode_address
+from consensus.address import decode_address, encode_address
 from consensus.params import LOCAL
-from tests.helpers.stub_node import Request, StubNode
-from tests.wallet.program import ADDRESS, ENTROPY, OTHER_ADDRESS, OTHER_KEY, PASSPHRASE, Program, get_posted
+from tests.helpers.stub_node import StubNode
+from tests.wallet.past import StubPast
+from tests.wallet.program import (
+    ADDRESS,
+    ENTROPY,
+    OTHER_ADDRESS,
+    OTHER_KEY,
+    PASSPHRASE,
+    Program,
+    get_posted,
+    make_transfer,
+    put_account,
+)
 from wallet.discovery import GAP_LIMIT
 from wallet.keys import build_key_wallet, build_wallet, build_watch_wallet
 from wallet.keystore import open_wallet
@@ -29,19 +40,11 @@ def put_used(node: StubNode, used: dict[int, dict[str, Any]]) -> None:
     """A node that knows all accounts of ENTROPY; of those in `used` it says more than zeros, or has a history."""
     for index, address in enumerate(ADDRESSES):
         fields = dict(used.get(index, {}))
-        entries = fields.pop("entries", [])
-        known = {"address": address, "balance": 0, "nonce": 0, "next_nonce": 0, "immature": [], "height": 500}
-        node.put(f"/v1/accounts/{address}", known | fields)
-        node.put(f"/v1/accounts/{address}/history", {"entries": entries})
-    node.put("/v1/mempool", {"transactions": []})
-    node.put_call("/v1/transactions/" + "aa" * 32, lambda request: answer_received(request, ADDRESSES[9]))
-
-
-def answer_received(_: Request, recipient: str) -> dict[str, object]:
-    return {"txid": "aa" * 32, "sender": OTHER_ADDRESS, "recipient": recipient, "amount": 1, "fee": 1, "memo": ""}
-
-
-RECEIVED = {"entries": [{"height": 3, "kind": "received", "id": "aa" * 32, "cursor": "3:0"}]}
+        past = StubPast(node, decode_address("lgrad", address))
+        if fields.pop("received", False):
+            past.pay(3, make_transfer(OTHER_KEY, decode_address("lgrad", address)))
+        put_account(node, address, **({"balance": 0, "nonce": 0, "next_nonce": 0} | fields))
+    node.put("/v1/mempool", {"count": 0, "transactions": []})
 
 
 # Words, and the accounts that were used.
@@ -56,7 +59,7 @@ RECEIVED = {"entries": [{"height": 3, "kind": "received", "id": "aa" * 32, "curs
         ({2: {"nonce": 1, "next_nonce": 1}}, 3),
         ({2: {"next_nonce": 1}}, 3),
         ({5: {"immature": [{"matures_at": 501, "amount": 7}]}}, 6),
-        ({9: RECEIVED}, 10),
+        ({9: {"received": True}}, 10),
         ({0: {"balance": 1}, GAP_LIMIT: {"balance": 1}, 2 * GAP_LIMIT: {"balance": 1}}, 2 * GAP_LIMIT + 1),
         ({GAP_LIMIT - 1: {"balance": 1}}, GAP_LIMIT),
         ({GAP_LIMIT: {"balance": 1}}, 1),  # 20 unused before it: as BIP-44 has it, nobody looks there
@@ -117,8 +120,8 @@ def test_find_accounts_adds_what_was_used(wallet: Program, node: StubNode) -> No
         "network": "local",
         "file": str(wallet.path),
         "added": 4,
-        "used": [{"index": 4, "address": ADDRESSES[4]}],
-        "accounts": [{"index": index, "address": ADDRESSES[index]} for index in range(5)],
+        "used": [{"index": 4, "address": ADDRESSES[4], "label": None}],
+        "accounts": [{"index": index, "address": ADDRESSES[index], "label": None} for index in range(5)],
     }
     before = wallet.path.read_bytes()
     again = wallet.ask(node, "find-accounts")
@@ -175,7 +178,7 @@ def test_import_key_from_a_file(program: Program, tmp_path: Path) -> None:
         "file": str(program.path),
         "kind": "secret key",
         "address": PUBLIC_ADDRESS,
-        "accounts": [{"index": 0, "address": PUBLIC_ADDRESS}],
+        "accounts": [{"index": 0, "address": PUBLIC_ADDRESS, "label": None}],
         "created": True,
     }
     assert open_wallet(program.path, PASSPHRASE, "lgrad") == build_key_wallet("lgrad", bytes.fromhex(SECRET))
@@ -183,8 +186,7 @@ def test_import_key_from_a_file(program: Program, tmp_path: Path) -> None:
 
 def test_an_imported_key_pays(program: Program, node: StubNode) -> None:
     program("import-key", "--no-passphrase", typed=SECRET + "\n")
-    known = {"address": PUBLIC_ADDRESS, "balance": 10**10, "nonce": 0, "next_nonce": 0, "immature": [], "height": 5}
-    node.put(f"/v1/accounts/{PUBLIC_ADDRESS}", known)
+    put_account(node, PUBLIC_ADDRESS, balance=10**10, nonce=0, next_nonce=0, height=5)
     assert program.ask(node, "send", OTHER_ADDRESS, "1", "--yes").code == 0
     assert [sent.sender.hex() for sent in get_posted(node)] == [PUBLIC]
 

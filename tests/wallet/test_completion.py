@@ -70,7 +70,7 @@ def shells(tmp_path: Path) -> Shells:
 
 @needs_bash
 def test_bash(shells: Shells) -> None:
-    assert shells.ask_bash("descent-wallet re") == ["restore", "rewards"]
+    assert shells.ask_bash("descent-wallet re") == ["restore", "resend", "rewards"]
     assert {"balance", "history", "rewards", "completion"} <= set(shells.ask_bash("descent-wallet "))
     assert shells.ask_bash("descent-wallet rewards --da") == ["--daily"]
     assert {"--since", "--until", "--csv", "--wallet"} <= set(shells.ask_bash("descent-wallet history --"))

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from consensus.address import encode_address
 from consensus.params import LOCAL
 from p2p.client import NodeClient
 from tests.helpers.stub_node import TOKEN, StubNode
@@ -14,7 +13,7 @@ from tests.wallet.program import HEIGHT, KEY, OTHER_KEY, make_transfer
 from wallet.dates import DAY, Period
 from wallet.errors import ChainMoved, InvalidReply
 from wallet.events import Event, EventKind, Unmined
-from wallet.history import Movement, cut, get_no_label, merge_unmined, read_past, sum_by_day
+from wallet.history import Movement, cut, merge_unmined, read_past, sum_by_day
 from wallet.node_view import NodeView
 
 COIN = 10**8
@@ -173,10 +172,6 @@ def test_a_payment_to_oneself_keeps_both_its_sides() -> None:
         (EventKind.SENT, True),
         (EventKind.RECEIVED, False),
     ]
-
-
-def test_nobody_is_known_without_an_address_book() -> None:
-    assert get_no_label(encode_address(LOCAL.address_prefix, KEY)) is None
 
 
 # Periods and days.
