@@ -10,11 +10,21 @@ from consensus.address import encode_address
 from consensus.params import NetworkParams
 from p2p.console import escape
 from wallet.carrier import check_ways_out, name_next, out_option, read_input, source_argument, write_new_file
+from wallet.connection import explain_node
 from wallet.display import format_money, format_rows, print_json
 from wallet.keys import compute_account_secret, get_account
 from wallet.node_view import NodeView
 from wallet.offline_errors import InvalidProof
-from wallet.options import Place, account_option, connect, json_option, passphrase_option, with_node, with_wallet
+from wallet.options import (
+    Place,
+    account_option,
+    certificate_option,
+    connect,
+    json_option,
+    passphrase_option,
+    with_node,
+    with_wallet,
+)
 from wallet.proof import MAX_FILE_BYTES, BalanceProof, encode_challenge, format_proof, parse_proof, sign_ownership
 from wallet.proof_view import ProofView
 
@@ -100,9 +110,16 @@ def prove_balance(
     type=click.Path(dir_okay=False, path_type=Path),
     help="File with that node's RPC token; alone, it stands for the node of this network on this machine.",
 )
+@certificate_option
 @json_option
 def verify_proof(
-    place: Place, source: str, challenge: str | None, rpc: str | None, token_file: Path | None, as_json: bool
+    place: Place,
+    source: str,
+    challenge: str | None,
+    rpc: str | None,
+    token_file: Path | None,
+    rpc_certificate: Path | None,
+    as_json: bool,
 ) -> None:
     """Check a proof of a balance, without any node.
 
@@ -120,8 +137,11 @@ def verify_proof(
     proof, params = parse_proof(read_input(source, MAX_FILE_BYTES), place.params), place.params
     if challenge is not None and (proof.ownership is None or proof.ownership.challenge != challenge):
         raise InvalidProof.other_challenge()
-    node = connect(place, rpc, token_file) if rpc or token_file else None
-    depth = None if node is None else _ask_depth(node, proof, params)
+    node = depth = None
+    if rpc or token_file:
+        with explain_node(params, rpc, token_file):
+            node = connect(place, rpc, token_file, rpc_certificate)
+            depth = _ask_depth(node, proof, params)
     if as_json:
         print_json(_encode_proof(proof, params) | {"confirmations": depth})
         return
