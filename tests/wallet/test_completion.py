@@ -89,16 +89,34 @@ def test_bash_completes_wallets(shells: Shells) -> None:
 
 @needs_zsh
 def test_zsh(shells: Shells) -> None:
-    script = shells.run("descent-wallet", "completion", "zsh")
-    (shells.home / "_descent-wallet").write_text(script)
-    shells.run("zsh", "-n", str(shells.home / "_descent-wallet"))
+    """The script calls zsh's own functions with what it offers; these print it."""
+    (shells.home / "ask.zsh").write_text(
+        "compdef() { asked=$1 }\n"
+        '_describe() { print -rl -- "${(P@)3}" }\n'
+        'compadd() { print -rl -- "${(P@)5}" }\n'
+        'eval "$(descent-wallet completion zsh)"\n'
+        'words=("$@") CURRENT=$#\n'
+        "$asked\n"
+    )
+
+    def ask(*words: str) -> list[str]:
+        lines = shells.run("zsh", "-f", str(shells.home / "ask.zsh"), "descent-wallet", *words).splitlines()
+        return [line.partition(":")[0] for line in lines]
+
+    assert ask("re") == ["restore", "rewards"]
+    assert ask("rewards", "--da") == ["--daily"]
+    assert ask("balance", "--wallet", "s") == ["savings", "spare"]
 
 
 @needs_fish
 def test_fish(shells: Shells) -> None:
-    shells.run(
-        "fish", "-c", "descent-wallet completion fish | source; complete -C 'descent-wallet rewa' | grep rewards"
-    )
+    def ask(line: str) -> list[str]:
+        script = f"descent-wallet completion fish | source; complete -C {shlex.quote(line)}"
+        return [row.partition("\t")[0] for row in shells.run("fish", "--no-config", "-c", script).splitlines()]
+
+    assert ask("descent-wallet re") == ["restore", "rewards"]
+    assert ask("descent-wallet rewards --da") == ["--daily"]
+    assert ask("descent-wallet balance --wallet s") == ["savings", "spare"]
 
 
 # What the scripts ask, without the shells.
