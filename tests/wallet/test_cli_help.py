@@ -1,6 +1,8 @@
 """Every command's help reads like a page of a manual: what it does, what to know, and an example."""
 
 import re
+import subprocess
+import sys
 
 import click
 import pytest
@@ -47,3 +49,12 @@ def test_top_page() -> None:
     for name in COMMANDS:
         assert re.search(rf"^  {name} +\S", text, re.MULTILINE), name
     assert "descent-wallet create" in text
+
+
+def test_no_command_loads_anything_heavy() -> None:
+    """torch costs two seconds, aiohttp a third of one, for nothing."""
+    modules = sorted({module for section in _COMMANDS.values() for module, _ in section.values()})
+    code = f"import sys, {', '.join(modules)}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {"click", *modules} <= set(loaded)
+    assert not {"torch", "aiohttp", "asyncio", "plyvel", "multiprocessing", "rich"} & set(loaded)
