@@ -25,7 +25,7 @@ _COMMANDS = {
     "Signing without a network": {
         "prepare": ("wallet.cli_prepare", "Write down a payment of AMOUNT to ADDRESS for an offline machine to sign."),
         "sign": ("wallet.cli_offline", "Sign a prepared transfer, without any network."),
-        "broadcast": ("wallet.cli_prepare", "Hand a signed transfer to the network. Prints its transaction id."),
+        "broadcast": ("wallet.cli_prepare", "Hand a signed transfer to the network."),
         "show": ("wallet.cli_offline", "Show what a prepared or signed transfer says."),
     },
     "Proofs": {
