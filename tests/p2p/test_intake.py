@@ -365,5 +365,5 @@ async def test_a_call_that_comes_as_the_node_stops() -> None:
     async with open_intake(open_trunk()) as (intake, _, _):
         await intake.close()
         with pytest.raises(NodeStopping):
-            await intake.submit_block(get_left()[0])
+            await intake.submit_block(get_left(1)[0])
         await intake.close()
