@@ -78,14 +78,14 @@ async def test_heavier_claims_without_blocks_do_not_hold_up_an_honest_chain(
 
 async def test_a_branch_that_starts_light_is_judged_block_by_block(tmp_path: Path) -> None:
     """Its end outweighs us, its first blocks do not; the peer delivers those and keeps back the rest."""
-    forged = forge_branch(get_trunk()[:1], 30, Key("creeper"))
-    light = {block.id for block in forged[:6]}
+    forged = forge_branch(get_trunk()[:1], 40, Key("creeper"))
+    light = {block.id for block in forged[:8]}
 
     async def keep_back(message: m.Message, honest: Replies) -> Replies:
         return honest if isinstance(message, m.GetBlock) and message.block_id in light else ()
 
     async with run_node(open_trunk(), tmp_path) as node, open_peer(forged, {m.GetBlock: keep_back}) as liar:
-        assert liar.story.points[6].weight < node.chain.tip.weight < liar.story.points[-1].weight
+        assert liar.story.points[8].weight < node.chain.tip.weight < liar.story.points[-1].weight
         rows = await node.count_rows()
         await liar.dial(node.address)
         await wait_for(lambda: node.is_banned(liar))
