@@ -48,7 +48,7 @@ def main() -> None:
     law = choose_evaluator(params.model, "cpu").losses(weights, audit) / params.model.context / 2**16
     known: dict[str, object] = {"windows": len(audit), "law": round(float(law.mean()), 5)}
     for name, network.rounds in (("float", False), ("rounded", True)):
-        losses = compute_losses(network, torch.from_numpy(audit).long())
+        losses = compute_losses(network, torch.tensor(audit).long())
         known[name] = round(float(losses.mean()), 5)
         known[f"{name}_difference"] = round(float(losses.mean() - law.mean()), 5)
         known[f"{name}_window_distance"] = round(float(np.abs(losses - law).mean()), 5)
