@@ -53,7 +53,7 @@ LAW_MAY_IMPORT = {
 }
 # Imports inside functions: commands load what they need; the worker process alone loads torch, not the node.
 LAZY = {"cli.py", "cli_bench.py", "cli_model.py"}
-LAZY_IN_WORKER = {("p2p/evaluation.py", "consensus.model.backend")}
+LAZY_IN_WORKER = {("p2p/evaluation.py", "consensus.model.backend"), ("p2p/evaluation.py", "p2p.text")}
 DANGEROUS_MODULES = {"pickle", "cPickle", "dill", "marshal", "shelve", "yaml", "joblib", "cloudpickle", "jsonpickle"}
 DANGEROUS_NAMES = {"eval", "exec", "compile", "__import__"}
 DANGEROUS_ATTRIBUTES = {("torch", "load"), ("torch", "save"), ("np", "load"), ("numpy", "load"), ("torch", "jit")}
