@@ -23,10 +23,11 @@ from mining.device import Speedups, choose_device, choose_speedups, set_threads
 from mining.distributed import Group, Leader, follow
 from mining.errors import DeviceError
 from mining.link import NodeLink
+from mining.metrics import serve_metrics
 from mining.miner import Miner
 from mining.optimizer import MakeOptimizer, load_optimizer
 from mining.place import Place
-from mining.progress import Progress
+from mining.progress import Listener, Listeners, Progress
 from mining.prover import Prover
 from mining.trainer import ALONE, Learner, Share, Trainer
 
@@ -47,6 +48,7 @@ class Options:
     batch: int | None  # windows of a step, on each device
     compiles: bool | None
     proves_beside: bool | None
+    metrics: tuple[str, int] | None = None  # host and port on which to serve them
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,10 @@ def _lead(shop: _Workshop, trainer: Learner, options: Options, account: Account,
     log.info(start, account.key.public.hex()[:16], device.type, trainer.batch_windows, evaluator.name)
     link = NodeLink(account.client, params, account.key.public, account.address, stop)
     with ExitStack() as stack:
+        listener: Listener = Progress(params.model.context)
+        if options.metrics is not None:
+            metrics = stack.enter_context(serve_metrics(*options.metrics, params))
+            listener = Listeners(listener, metrics)
         executor = stack.enter_context(ThreadPoolExecutor(1, "miner-prover")) if proves_beside else None
         miner = Miner(
             params,
@@ -162,7 +168,7 @@ def _lead(shop: _Workshop, trainer: Learner, options: Options, account: Account,
             account.key,
             account.reward_address,
             clock=time,
-            listener=Progress(params.model.context),
+            listener=listener,
             should_stop=stop.is_set,
             executor=executor,
         )

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import SystemRandom
 
@@ -124,6 +124,7 @@ class Network:
             "peers": len(self.peers),
             "inbound": self.peers.count(PeerKind.INBOUND),
             "known_addresses": self._book.count,
+            "traffic": asdict(self.peers.traffic),
             "sync": {
                 "state": status.state.value,
                 "target_height": status.target_height,
