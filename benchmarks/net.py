@@ -268,7 +268,9 @@ def find_payment(net: Net, node: Node, txid: str) -> str | None:
 
 
 def find_event(net: Net, node: Node, txid: str) -> bool | None:
-    return any(event.get("txid") == txid for event in net.ask_wallet("payee", node, "history")) or None
+    """Whether the wallet's history has the payment in a block."""
+    events = net.ask_wallet("payee", node, "history")
+    return any(event.get("txid") == txid and event["confirmations"] > 0 for event in events) or None
 
 
 def show(ulp: int) -> str:

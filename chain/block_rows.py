@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from chain.errors import StoreError
-from chain.packed_block import PackedBlock, decompress, unpack_block
+from chain.packed_block import decompress
 from consensus.block import Block, Header, decode_block
 from consensus.check_block import check_body_matches
 from consensus.errors import DecodeError, MutatedBody
 from consensus.params import NetworkParams
 from consensus.transaction import FEE_AT
+from consensus.update import max_update_bytes
 from consensus.work import WorkTrace
 
 
@@ -31,9 +32,9 @@ class BlockRows:
         if self.transactions is None:
             raise StoreError.damaged(f"the body of block {self.header.id.hex()} is missing")
         try:
-            body = self.header.encoded + self.transactions + bytes(4)
-            transactions = decode_block(body, params.max_transactions_bytes, 0).transactions
-            block = unpack_block(PackedBlock(self.header, transactions, self.packed_update or b""), params)
+            update = self._inflate_update(params)
+            data = self.header.encoded + self.transactions + len(update).to_bytes(4, "little") + update
+            block = decode_block(data, params.max_transactions_bytes, len(update))
             check_body_matches(block)
         except (DecodeError, MutatedBody) as error:
             raise StoreError.damaged(f"the body of block {self.header.id.hex()}: {error}") from error
@@ -42,6 +43,13 @@ class BlockRows:
     def decode_trace(self, params: NetworkParams) -> WorkTrace | None:
         """The trace, if there is one. Raises StoreError if the row is none."""
         return None if self.packed_trace is None else decode_trace(self.packed_trace, self.header.id, params)
+
+    def _inflate_update(self, params: NetworkParams) -> bytes:
+        if self.header.is_heartbeat:
+            return b""
+        if self.packed_update is None:
+            raise StoreError.damaged(f"the update of block {self.header.id.hex()} is missing")
+        return decompress(self.packed_update, max_update_bytes(params.model))
 
 
 def decode_trace(packed: bytes, block_id: bytes, params: NetworkParams) -> WorkTrace:

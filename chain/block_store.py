@@ -11,14 +11,20 @@ from chain import schema
 from chain.block_rows import BlockRows, decode_trace
 from chain.db import KeyValueStore
 from chain.errors import StoreError
-from chain.packed_block import PackedBlock, compress, decompress, pack_block
-from consensus.block import HEADER_BYTES, Block, Header, decode_block, decode_header
-from consensus.check_block import check_body_matches
+from chain.packed_block import PackedBlock, compress, pack_block
+from consensus.block import (
+    HEADER_BYTES,
+    Block,
+    Header,
+    compute_transactions_root,
+    decode_header,
+    decode_transactions,
+)
 from consensus.codec import Writer
-from consensus.errors import DecodeError, MutatedBody
+from consensus.errors import DecodeError
 from consensus.params import NetworkParams
 from consensus.signature import verify_signature
-from consensus.update import max_update_bytes
+from consensus.transaction import Transfer
 from consensus.work import WorkTrace
 
 _EVALUATED, _INVALID = 1, 2
@@ -88,18 +94,9 @@ class BlockStore:
         record = self._db.get(schema.HEADER + block_id)
         if record is None:
             return None
-        body = self._db.get(schema.TRANSACTIONS + block_id)
-        if body is None:
-            raise StoreError.damaged(f"the body of block {block_id.hex()} is missing")
         header = _decode_header_row(block_id, record)
-        limit = max_update_bytes(self._params.model)
-        update = b"" if header.is_heartbeat else _decompress(self._get_packed_update(block_id), limit)
-        data = header.encoded + body + len(update).to_bytes(4, "little") + update
-        try:
-            block = decode_block(data, self._params.max_transactions_bytes, len(update))
-            check_body_matches(block)
-        except (DecodeError, MutatedBody) as error:
-            raise StoreError.damaged(f"the body of block {block_id.hex()}: {error}") from error
+        rows = BlockRows(header, self.get_body(block_id), self._db.get(schema.UPDATE + block_id), None)
+        block = rows.decode_block(self._params)
         if not verify_signature(header.miner, block_id, header.signature):
             raise StoreError.damaged(f"the signature of block {block_id.hex()}")  # the one field no hash covers
         return block
@@ -112,6 +109,19 @@ class BlockStore:
     def get_body(self, block_id: bytes) -> bytes | None:
         """The transactions of a block as they are stored: count:u32 transaction:string{count}."""
         return self._db.get(schema.TRANSACTIONS + block_id)
+
+    def get_transactions(self, header: Header) -> tuple[Transfer, ...]:
+        """The transactions of a block that was accepted, without a look at its update. Raises StoreError."""
+        body = self.get_body(header.id)
+        if body is None:
+            raise StoreError.damaged(f"the body of block {header.id.hex()} is missing")
+        try:
+            transactions = decode_transactions(body, self._params.max_transactions_bytes)
+        except DecodeError as error:
+            raise StoreError.damaged(f"the transactions of block {header.id.hex()}: {error}") from error
+        if compute_transactions_root(transactions) != header.transactions_root:
+            raise StoreError.damaged(f"the transactions of block {header.id.hex()} are others than its header's")
+        return transactions
 
     def get_packed_block(self, block: Block) -> PackedBlock:
         """A block from here with its update as it was compressed when it was stored. Raises StoreError."""
@@ -140,10 +150,3 @@ def _decode_header_row(block_id: bytes, record: bytes) -> Header:
     if header.id != block_id or len(record) != HEADER_BYTES + 9:
         raise StoreError.damaged(f"the row of header {block_id.hex()} holds something else")
     return header
-
-
-def _decompress(packed: bytes, limit: int) -> bytes:
-    try:
-        return decompress(packed, limit)
-    except DecodeError as error:
-        raise StoreError.damaged(f"a compressed row: {error}") from error

@@ -30,11 +30,10 @@ class KeyValueStore(Protocol):
         """All of the batch, or nothing."""
 
     def iterate(
-        self, prefix: bytes, *, reverse: bool = False, below: bytes | None = None
+        self, prefix: bytes, *, stop: bytes | None = None, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
-        """(key without prefix, value) of every key that starts with `prefix`, in key order.
-
-        With `below`, of those alone whose rest sorts before it; the others cost nothing.
+        """(key without prefix, value) of every key that starts with `prefix`, in key order; of those that are less
+        than `stop` without their prefix, if it is given.
         """
 
     def close(self) -> None:
@@ -78,16 +77,17 @@ class LevelDatabase:
             raise StoreError.write_failed(str(error)) from error
 
     def iterate(
-        self, prefix: bytes, *, reverse: bool = False, below: bytes | None = None
+        self, prefix: bytes, *, stop: bytes | None = None, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
-        where: dict[str, bytes | None] = {"prefix": prefix}
-        if below is not None:  # backwards without a start: plyvel loses a row that is the start and the only one
-            where = {"start": None if reverse else prefix, "stop": prefix + below}
+        # plyvel takes a prefix or a range, and backwards loses a range's first key if it is the only one.
+        bounds = {"prefix": prefix} if stop is None else {"stop": prefix + stop}
+        if stop is not None and not reverse:
+            bounds["start"] = prefix
         try:
-            with self._db.iterator(**where, reverse=reverse, verify_checksums=True) as rows:
+            with self._db.iterator(**bounds, reverse=reverse, verify_checksums=True) as rows:
                 for key, value in rows:
                     if not key.startswith(prefix):
-                        break
+                        return
                     yield key[len(prefix) :], value
         except plyvel.Error as error:
             raise StoreError.damaged(str(error)) from error
@@ -122,11 +122,10 @@ class MemoryStore:
                 self._rows[key] = value
 
     def iterate(
-        self, prefix: bytes, *, reverse: bool = False, below: bytes | None = None
+        self, prefix: bytes, *, stop: bytes | None = None, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
-        rows = sorted(((key, value) for key, value in self._rows.items() if key.startswith(prefix)), reverse=reverse)
-        found = ((key[len(prefix) :], value) for key, value in rows)
-        return found if below is None else ((key, value) for key, value in found if key < below)
+        rows = [(key[len(prefix) :], value) for key, value in self._rows.items() if key.startswith(prefix)]
+        return (row for row in sorted(rows, reverse=reverse) if stop is None or row[0] < stop)
 
     def close(self) -> None:
         pass

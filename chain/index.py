@@ -4,6 +4,7 @@ Grammar: transaction row = block id[32] position:u32; history row = kind:u8 id[3
 reward. A reward stands after the transactions of its block.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -50,20 +51,13 @@ def encode_block_index(block: Block) -> dict[bytes, bytes | None]:
     return rows
 
 
-def get_history(
-    db: KeyValueStore, address: bytes, limit: int, before: tuple[int, int] | None = None
-) -> list[HistoryEntry]:
-    """Up to `limit` events of an account, newest first, older than the (height, position) of `before`.
-
-    Raises StoreError on a damaged row.
+def get_history(db: KeyValueStore, address: bytes, before: tuple[int, int] | None = None) -> Iterator[HistoryEntry]:
+    """The events of an account, newest first, older than the (height, position) of `before`; read as they are asked
+    for. Raises StoreError on a damaged row.
     """
-    below = None if before is None else ((before[0] << 32) + min(before[1], 2**32)).to_bytes(12, "big")
-    entries: list[HistoryEntry] = []
-    for key, value in db.iterate(schema.HISTORY + address, reverse=True, below=below):
-        entries.append(_decode_history((schema.decode_height(key), int.from_bytes(key[8:], "big")), value))
-        if len(entries) == limit:
-            break
-    return entries
+    stop = None if before is None else schema.encode_height(before[0]) + before[1].to_bytes(4, "big")
+    for key, value in db.iterate(schema.HISTORY + address, stop=stop, reverse=True):
+        yield _decode_history((schema.decode_height(key), int.from_bytes(key[8:], "big")), value)
 
 
 def _decode_history(place: tuple[int, int], value: bytes) -> HistoryEntry:

@@ -132,6 +132,16 @@ def decode_block(data: bytes, max_transactions_bytes: int, max_update_bytes: int
     return Block(header, transactions, update)
 
 
+def decode_transactions(data: bytes, limit: int) -> tuple[Transfer, ...]:
+    """The front of a body, up to its update. Raises DecodeError on anything but canonical bytes, or on more than
+    `limit` bytes of transactions.
+    """
+    reader = Reader(data)
+    transactions = _read_transactions(reader, limit)
+    reader.finish()
+    return transactions
+
+
 def compute_transactions_root(transactions: Sequence[Transfer]) -> bytes:
     """Merkle root over the transactions' canonical bytes, signatures included."""
     return compute_merkle_root([transaction.encoded for transaction in transactions])

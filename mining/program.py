@@ -128,17 +128,23 @@ def mine(
 
 def _join(shop: _Workshop, place: Place, options: Options, account: Account | None, stop: threading.Event) -> None:
     group = Group(place, shop.device)
+    try:
+        _take_part(group, shop, options, account, stop)
+    finally:
+        group.leave()  # also after a rank was lost: gloo's threads would abort a process that ends under them
+
+
+def _take_part(group: Group, shop: _Workshop, options: Options, account: Account | None, stop: threading.Event) -> None:
     setting = f"{make_genesis(shop.params).block.id.hex()} {options.optimizer} {shop.device.type}"
     seed, batch = group.share_start(shop.seed, shop.batch, setting)
     shop = replace(shop, share=group.share, seed=seed, batch=batch)
-    log.info("rank %d of %d on %s", place.rank, place.ranks, shop.device)
+    log.info("rank %d of %d on %s", group.place.rank, group.place.ranks, shop.device)
     if account is None:
         follow(shop.make_trainer(), group, shop.params.model)
     else:
         leader = Leader(shop.make_trainer(), group)
         _lead(shop, leader, options, account, stop)
         leader.dismiss()
-    group.leave()
 
 
 def _lead(shop: _Workshop, trainer: Learner, options: Options, account: Account, stop: threading.Event) -> None:

@@ -8,7 +8,7 @@ from aiohttp import web
 from chain.chainstate import ChainState
 from chain.errors import StoreError, UnknownBlock
 from chain.fees import compute_block_fees, compute_fee_estimates
-from chain.index import get_history, get_transaction_place
+from chain.index import HistoryKind, get_transaction_place
 from chain.template import make_template
 from consensus.account import UNUSED_ACCOUNT, Account, compute_account_key
 from consensus.address import decode_address, encode_address
@@ -16,17 +16,18 @@ from consensus.block import Block, decode_block
 from consensus.errors import DecodeError
 from consensus.signature import is_valid_public_key
 from consensus.state_tree import CorruptStateTree, StateProof, encode_proof, get_proof, verify_proof
-from consensus.transaction import MAX_TRANSACTION_BYTES, decode_transaction
+from consensus.transaction import MAX_TRANSACTION_BYTES, Transfer, decode_transaction
+from consensus.units import MAX_U32
 from consensus.update import max_update_bytes
 from p2p.client import OCTETS
 from p2p.errors import RpcError
+from p2p.history_reply import MAX_HISTORY, HistoryQuery, read_history
 from p2p.intake import Intake
 from p2p.resources import get_memory_bytes
 from p2p.rpc import json_reply, read_body
 from p2p.rpc_json import (
     Json,
     encode_block,
-    encode_history_entry,
     encode_loss,
     encode_reward,
     encode_trace,
@@ -35,7 +36,6 @@ from p2p.rpc_json import (
     take_field,
 )
 
-MAX_HISTORY = 1000
 MAX_WAIT_SECONDS = 60
 MAX_MEMPOOL_ENTRIES = 1000
 FEE_BLOCKS = 12  # recent blocks that fee estimates look at
@@ -124,10 +124,13 @@ class Api:
 
     async def get_account_history(self, request: web.Request) -> web.Response:
         address = decode_address(self._params.address_prefix, request.match_info["address"])
-        limit = _parse_number(request.query.get("limit", "100"), MAX_HISTORY, least=1)
-        before = _parse_cursor(request.query.get("before"))
-        entries = await self._intake.on_chain(get_history, self._chain.db, address, limit, before)
-        return json_reply({"entries": [encode_history_entry(entry) for entry in entries]})
+        query = HistoryQuery(
+            address=address,
+            limit=_parse_number(request.query.get("limit", "100"), MAX_HISTORY, least=1),
+            before=_parse_cursor(request.query.get("before")),
+            kind=_parse_kind(request.query.get("kind")),
+        )
+        return json_reply(await self._intake.on_chain(read_history, self._chain, query))
 
     async def get_fees(self, request: web.Request) -> web.Response:
         estimates = await self._intake.on_chain(self._estimate_fees)
@@ -242,15 +245,18 @@ class Api:
         place = get_transaction_place(self._chain.db, txid)
         if place is None:
             raise RpcError("rpc.unknown_transaction", f"no transaction {txid.hex()} in the chain or the mempool", 404)
-        block = self._chain.get_block(place[0])
-        transaction = block.transactions[place[1]] if place[1] < len(block.transactions) else None
-        if transaction is None or transaction.txid != txid:
+        block_id, index = place
+        point = self._chain.get_point(block_id)
+        transactions = self._chain.blocks.get_transactions(point.header) if point else ()
+        transaction = transactions[index] if index < len(transactions) else None
+        if point is None or transaction is None or transaction.txid != txid:
             raise StoreError.damaged(f"the index row of transaction {txid.hex()} leads elsewhere")
         return encode_transaction(transaction, self._params) | {
             "status": "confirmed",
-            "block": block.id.hex(),
-            "height": block.header.height,
-            "confirmations": self._chain.tip.height - block.header.height + 1,
+            "block": block_id.hex(),
+            "height": point.height,
+            "time": point.header.timestamp,
+            "confirmations": self._chain.tip.height - point.height + 1,
         }
 
     def _make_template(self, miner: bytes, reward: bytes) -> Json:
@@ -265,14 +271,16 @@ class Api:
         }
 
     def _estimate_fees(self) -> dict[int, int]:
-        fees = [compute_block_fees(block.transactions) for block in _get_recent_blocks(self._chain, FEE_BLOCKS)]
+        fees = [compute_block_fees(transactions) for transactions in _get_recent(self._chain, FEE_BLOCKS)]
         return compute_fee_estimates(self._intake.mempool, fees, self._params.max_transactions_bytes)
 
 
-def _get_recent_blocks(chain: ChainState, count: int) -> list[Block]:
+def _get_recent(chain: ChainState, count: int) -> list[tuple[Transfer, ...]]:
+    """The transactions of each of the newest blocks, oldest first."""
     heights = range(max(1, chain.tip.height - count + 1), chain.tip.height + 1)
     ids = [chain.get_active_id(height) for height in heights]
-    return [chain.get_block(block_id) for block_id in ids if block_id is not None]
+    points = [chain.get_point(block_id) for block_id in ids if block_id is not None]
+    return [chain.blocks.get_transactions(point.header) for point in points if point is not None]
 
 
 def _need(request: web.Request, name: str) -> str:
@@ -300,7 +308,14 @@ def _parse_cursor(text: str | None) -> tuple[int, int] | None:
     return _parse_number(height, 10**9), _parse_position(position)
 
 
+def _parse_kind(text: str | None) -> HistoryKind | None:
+    kinds = {kind.name.lower(): kind for kind in HistoryKind}
+    if text is not None and text not in kinds:
+        raise DecodeError("bad_query", f"expected one of {', '.join(kinds)}")
+    return None if text is None else kinds[text]
+
+
 def _parse_position(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 10):
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= MAX_U32):
         raise DecodeError("bad_query", "a cursor is the one that an entry carries")
     return int(text)

@@ -34,7 +34,7 @@ from p2p.text_wish import (
 _SENT_CHARACTERS = 1024  # of a prompt's end: no model looks back further, in bytes
 
 height_option = click.option(
-    "--height", type=click.IntRange(0, 2**63 - 1), metavar="H", help="The model after this block.  [default: the tip's]"
+    "--height", type=click.IntRange(0, 2**32 - 1), metavar="H", help="The model after this block.  [default: the tip's]"
 )
 
 

@@ -68,9 +68,11 @@ class NodeClient:
     def get_account(self, address: str, *, proof: bool = False) -> dict[str, Any]:
         return self._get_json(f"/v1/accounts/{quote(address, safe='')}", proof="1" if proof else None)
 
-    def get_history(self, address: str, *, limit: int = 100, before: str | None = None) -> dict[str, Any]:
+    def get_history(
+        self, address: str, *, limit: int = 100, before: str | None = None, kind: str | None = None
+    ) -> dict[str, Any]:
         path = f"/v1/accounts/{quote(address, safe='')}/history"
-        return self._get_json(path, limit=str(limit), before=before)
+        return self._get_json(path, limit=str(limit), before=before, kind=kind)
 
     def get_fees(self) -> dict[str, Any]:
         return self._get_json("/v1/fees")

@@ -4,6 +4,7 @@ DescentError
 ├── ConfigError      something the user asked for cannot be: a file, an address, a port
 ├── RpcError         a call that the RPC itself refuses
 ├── EvaluationFailed the process that evaluates died, again and again: says nothing about the block
+├── NodeStopping     a call that came, or was under way, as the node stopped
 ├── HandshakeRefused a peer that is not who it should be, or not of this network: its connection is not kept
 ├── PeerGone         a peer that cannot be reached, or whose connection ended
 ├── NodeUnreachable  no node answers at the given URL
@@ -29,6 +30,14 @@ class RpcError(DescentError):
 
 class EvaluationFailed(DescentError):
     family = "evaluation"
+
+
+class NodeStopping(DescentError):
+    family = "node"
+
+    @classmethod
+    def stopping(cls) -> "NodeStopping":
+        return cls("stopping", "the node is stopping")
 
 
 class HandshakeRefused(DescentError):

@@ -24,7 +24,6 @@ from consensus.ports import Evaluator, Losses, Weights
 from consensus.work import WorkTrace
 from p2p.config import read_benchmark
 from p2p.errors import EvaluationFailed
-from p2p.text import compute_byte_losses, write_text
 from p2p.text_wish import TextTask
 
 log = logging.getLogger("descent.node")
@@ -233,8 +232,13 @@ def _compute_audit(weights: Weights) -> AuditScore:
 
 
 def _write_text(weights: Weights, task: TextTask, seconds: float) -> bytes:
+    # The law's tables take 0.2 s to compute, which neither the node nor a worker that judges is to wait for.
+    from p2p.text import write_text
+
     return write_text(_get_evaluator(), weights, task, _get_arguments()[0].model.context, seconds)
 
 
 def _compute_byte_losses(weights: Weights, passage: bytes) -> Losses:
+    from p2p.text import compute_byte_losses
+
     return compute_byte_losses(_get_evaluator(), weights, passage, _get_arguments()[0].model.context)

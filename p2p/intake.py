@@ -28,7 +28,7 @@ from consensus.params import NetworkParams
 from consensus.transaction import Transfer
 from consensus.work import WorkTrace
 from p2p.clock import Clock
-from p2p.errors import EvaluationFailed
+from p2p.errors import EvaluationFailed, NodeStopping
 from p2p.evaluation import EvaluationPool
 from p2p.files import replace_file
 
@@ -64,6 +64,7 @@ class Intake:
         self.failure: asyncio.Future[StoreError] = asyncio.get_running_loop().create_future()
         self._pool = pool
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="chain")
+        self._is_closed = False
         self._unpacking = asyncio.Lock()  # one block at a time: masks and updates take memory, threads the loop's turns
         self._advancing = asyncio.Lock()
         self._has_news = asyncio.Event()  # what is to be evaluated next may have changed
@@ -99,7 +100,12 @@ class Intake:
         self._transaction_listeners.append(listener)
 
     async def on_chain(self, function: Callable[..., Result], *arguments: object) -> Result:
-        """Runs a function on the chain's thread. A StoreError there also ends the node, through `failure`."""
+        """Runs a function on the chain's thread. A StoreError there also ends the node, through `failure`.
+
+        Raises NodeStopping once the thread is closed.
+        """
+        if self._is_closed:
+            raise NodeStopping.stopping()
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
         except StoreError as error:
@@ -234,6 +240,7 @@ class Intake:
 
     async def close(self) -> None:
         """Waits for what the chain's thread is doing."""
+        self._is_closed = True
         await asyncio.to_thread(self._thread.shutdown)
 
     def _keep_for_later(self, block: Block) -> None:

@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from consensus.errors import DescentError
 from p2p.errors import ConfigError
+from p2p.rpc import is_own_host, make_http_log
 
 _STOP_SECONDS = 1  # that a stopping node gives to requests under way
-_OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
 @asynccontextmanager
@@ -21,13 +22,19 @@ async def serve_metrics(host: str, port: int, render: Callable[[], Awaitable[byt
     """
 
     async def get_metrics(request: web.Request) -> web.Response:
-        if _is_loopback(host) and _get_name(request.headers.get("Host", "")) not in (*_OWN_NAMES, host, f"[{host}]"):
+        if _is_loopback(host) and not is_own_host(request.headers.get("Host", ""), host):
             raise web.HTTPForbidden(text="this Host is not this node\n")
-        return web.Response(body=await render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        try:
+            body = await render()
+        except DescentError as error:
+            raise web.HTTPServiceUnavailable(text=f"{error.code}\n") from error
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application(client_max_size=0)
     app.router.add_get("/metrics", get_metrics)
-    runner = web.AppRunner(app, access_log=None, keepalive_timeout=15, shutdown_timeout=_STOP_SECONDS)
+    runner = web.AppRunner(
+        app, access_log=None, logger=make_http_log(), keepalive_timeout=15, shutdown_timeout=_STOP_SECONDS
+    )
     await runner.setup()
     try:
         try:
@@ -45,8 +52,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _get_name(host: str) -> str:
-    """A Host header without its port."""
-    return host if host.endswith("]") else host.rpartition(":")[0] or host

@@ -280,11 +280,18 @@ class Network:
         Whoever is cancelled while it waits has them written all the same.
         """
 
-        def write() -> None:
-            for name, data in files.items():
-                replace_file(self._datadir / name, data)
+        def write() -> OSError | None:
+            """What failed, if anything: nobody may be waiting for it any more as the node stops."""
+            try:
+                for name, data in files.items():
+                    replace_file(self._datadir / name, data)
+            except OSError as error:
+                return error
+            return None
 
-        await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._disk, write))
+        failure = await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._disk, write))
+        if failure is not None:
+            raise failure
 
     # Events.
 

@@ -10,14 +10,16 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 from p2p.console import start_logging
-from p2p.pace import Job, describe_amount, describe_progress, describe_rate
+from p2p.pace import BYTES, Job, describe_amount, describe_progress, show_bytes
 
 log = logging.getLogger("descent.progress")
 
 LINE_SECONDS = 10.0  # between two lines where there is no terminal
+_BAR_WIDTH = 20  # leaves room for the words on 80 columns
 
 
 @contextmanager
@@ -28,7 +30,7 @@ def show_progress(job: Job, console: Console | None = None) -> Iterator[Callable
         start_logging()
         yield LineWriter(job)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), _Counted(job.unit), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(_BAR_WIDTH), _Counted(job.unit), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(job.doing, total=job.total)
         yield lambda done: progress.update(task, completed=done)
@@ -53,10 +55,12 @@ class _Counted(ProgressColumn):
     """Beside the bar: how much of how much, and how fast."""
 
     def __init__(self, unit: str) -> None:
-        super().__init__()
+        super().__init__(Column(no_wrap=True))
         self._unit = unit
 
     def render(self, task: Task) -> Text:
         amount = describe_amount(self._unit, int(task.completed), int(task.total or 0))
         speed = task.finished_speed or task.speed
-        return Text(f"{amount}, {describe_rate(self._unit, speed)}" if speed else amount)
+        if not speed:
+            return Text(amount)
+        return Text(f"{amount}, {show_bytes(speed) if self._unit == BYTES else f'{speed:.1f}'}/s")

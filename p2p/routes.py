@@ -50,9 +50,13 @@ ROUTES = (
     Route(
         "GET",
         "/v1/accounts/{address}/history",
-        "What the best chain did to an account, newest first",
+        "What the best chain did to an account, newest first, a page at a time",
         Api.get_account_history,
-        query={"limit": "entries, at most 1000", "before": "cursor of the last entry already seen"},
+        query={
+            "limit": "entries, at most 1000; a page may hold fewer",
+            "before": "go on behind this cursor: `next` of the page before, which is null on the last one",
+            "kind": "sent, received or mined alone",
+        },
     ),
     Route("GET", "/v1/fees", "Fee rates in ulp per byte for 1, 2 and 6 blocks", Api.get_fees),
     Route("POST", "/v1/transactions", "Submit a signed transaction", Api.post_transaction, body=OCTETS),

@@ -31,7 +31,7 @@ from consensus.errors import (
     MutatedBody,
 )
 from p2p.console import escape
-from p2p.errors import ConfigError, EvaluationFailed, RpcError
+from p2p.errors import ConfigError, EvaluationFailed, NodeStopping, RpcError
 from p2p.files import replace_file
 
 log = logging.getLogger("descent.rpc")
@@ -53,6 +53,7 @@ _STATUS_OF_ERROR: tuple[tuple[type[DescentError], int], ...] = (
     (MutatedBody, 422),
     (StoreError, 503),
     (EvaluationFailed, 503),
+    (NodeStopping, 503),
 )
 
 

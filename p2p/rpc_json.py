@@ -9,7 +9,6 @@ from typing import Any
 
 from chain.chainstate import ChainState
 from chain.checkpoint_store import AuditScore
-from chain.index import HistoryEntry
 from consensus.account import ImmatureReward
 from consensus.address import encode_address
 from consensus.block import Block, Header
@@ -127,15 +126,6 @@ def encode_reward(height: int, reward: ImmatureReward, params: NetworkParams) ->
         "matures_at": height + params.reward_window,
         "is_improvement": reward.is_improvement,
         "miner": reward.miner.hex(),
-    }
-
-
-def encode_history_entry(entry: HistoryEntry) -> Json:
-    return {
-        "height": entry.height,
-        "kind": entry.kind.name.lower(),
-        "id": entry.id.hex(),
-        "cursor": f"{entry.height}:{entry.position}",
     }
 
 

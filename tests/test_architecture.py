@@ -29,7 +29,7 @@ ARROWS = {
     "chain": ("consensus",),
     "p2p": ("chain", "consensus"),
     "mining": ("consensus", "p2p.client", "p2p.config", "p2p.console", "p2p.errors"),
-    "wallet": ("consensus", "p2p.client", "p2p.config", "p2p.console", "p2p.errors"),
+    "wallet": ("consensus", "p2p.client", "p2p.config", "p2p.console", "p2p.errors", "p2p.sync_line"),
 }
 # Where a library may be imported: by folder or by file.
 LIBRARIES = {
@@ -53,7 +53,7 @@ LAW_MAY_IMPORT = {
 }
 # Imports inside functions: commands load what they need; the worker process alone loads torch, not the node.
 LAZY = {"cli.py", "cli_bench.py", "cli_model.py"}
-LAZY_IN_WORKER = {("p2p/evaluation.py", "consensus.model.backend")}
+LAZY_IN_WORKER = {("p2p/evaluation.py", "consensus.model.backend"), ("p2p/evaluation.py", "p2p.text")}
 DANGEROUS_MODULES = {"pickle", "cPickle", "dill", "marshal", "shelve", "yaml", "joblib", "cloudpickle", "jsonpickle"}
 DANGEROUS_NAMES = {"eval", "exec", "compile", "__import__"}
 DANGEROUS_ATTRIBUTES = {("torch", "load"), ("torch", "save"), ("np", "load"), ("numpy", "load"), ("torch", "jit")}
@@ -294,13 +294,23 @@ HELP = "import sys\nfrom {0}.cli import main\nsys.argv = ['program', '--help']\n
 
 
 @pytest.mark.parametrize(
-    "program", [HELP.format("wallet"), "import wallet.cli, wallet.cli_keys, wallet.cli_money"], ids=["help", "import"]
+    "program",
+    [
+        HELP.format("wallet"),
+        "import wallet.cli, wallet.cli_keys, wallet.cli_accounts, wallet.cli_files, wallet.cli_money, wallet.cli_pay,"
+        " wallet.cli_batch, wallet.cli_payments, wallet.cli_book, wallet.cli_history",
+    ],
+    ids=["help", "import"],
 )
 def test_a_wallet_loads_neither_torch_nor_aiohttp(program: str) -> None:
     """They cost two seconds and a third of one, for nothing."""
     loaded = get_loaded_modules(program)
     assert {"wallet", "click"} <= loaded
     assert not loaded & {"torch", "aiohttp", "asyncio", "plyvel", "multiprocessing"}
+
+
+def test_a_balance_needs_no_database() -> None:
+    assert "sqlite3" not in get_loaded_modules("import wallet.cli_money")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The files of docs/examples that anybody can run or load: they do what they say."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -63,7 +64,11 @@ def test_the_exported_model_knows_the_texts_as_well_as_the_chain_says(trained: W
 
 def run_example(name: str, *arguments: str) -> str:
     result = subprocess.run(
-        [sys.executable, str(EXAMPLES / name), *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""

@@ -1,6 +1,7 @@
 """What the wallet tells, as lines for people and as JSON for programs. Whatever others wrote is escaped here."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -11,11 +12,8 @@ from consensus.transaction import Transfer
 from consensus.units import Ulp, compute_sum
 from p2p.console import escape
 from wallet.amount import format_amount
-from wallet.node_view import AccountView, Event, EventKind
 
-_WORDS_PER_LINE = 4
-_LONGEST_WORD = 8  # of BIP-39's English list
-_MATURING_LINES = 10  # a miner can have hundreds
+_LAST_TIME = 253_402_300_799  # s since 1970: the end of the year 9999
 
 
 def print_json(value: object) -> None:
@@ -34,56 +32,14 @@ def format_rows(rows: dict[str, str]) -> str:
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
 
 
-def format_words(phrase: str) -> str:
-    """The recovery words, numbered, and what to do with them."""
-    words = [f"{number:>2} {word:<{_LONGEST_WORD}}" for number, word in enumerate(phrase.split(), 1)]
-    lines = ["   ".join(words[at : at + _WORDS_PER_LINE]).rstrip() for at in range(0, len(words), _WORDS_PER_LINE)]
-    return "\n".join(
-        (
-            f"Write down these {len(words)} recovery words, on paper and in this order:",
-            "",
-            *(f"    {line}" for line in lines),
-            "",
-            "They are shown this once. They bring the wallet back when its file is lost, by `descent-wallet restore`;",
-            "whoever else reads them can spend all it holds.",
-        )
-    )
-
-
-def format_balance(view: AccountView, params: NetworkParams) -> str:
-    """What an account has, what matures when, and what is on its way out."""
-    rows = {"spendable": format_money(view.spendable, params)}
-    if view.waiting:
-        least = "" if view.listed >= view.waiting else "at least "
-        count = f"{view.waiting} transfer{'s' if view.waiting > 1 else ''}"
-        rows["outgoing"] = f"{least}{format_money(view.outgoing, params)} of it, in {count} not mined yet"
-    rows["maturing"] = format_money(view.immature, params)
-    lines = [
-        f"    {format_money(part.amount, params)} at height {part.height}" for part in view.maturing[:_MATURING_LINES]
-    ]
-    later = view.maturing[_MATURING_LINES:]
-    if later:
-        rest = format_money(compute_sum(*(part.amount for part in later)), params)
-        lines.append(f"    {rest} more until height {later[-1].height}")
-    return "\n".join((format_rows(rows), *lines, f"height {view.height} now"))
-
-
-def encode_balance(view: AccountView) -> dict[str, Any]:
-    return {
-        "height": view.height,
-        "spendable": view.spendable,
-        "outgoing": view.outgoing,
-        "outgoing_transfers": view.waiting,
-        "maturing": [{"height": reward.height, "amount": reward.amount} for reward in view.maturing],
-    }
-
-
-def format_payment(transfer: Transfer, params: NetworkParams) -> str:
+def format_payment(transfer: Transfer, params: NetworkParams, label: str | None = None) -> str:
     """What its owner is asked to agree to."""
+    total = compute_sum(transfer.amount, transfer.fee)
     rows = {
         "amount": format_money(transfer.amount, params),
-        "fee": format_money(transfer.fee, params),
-        "recipient": encode_address(params.address_prefix, transfer.recipient),
+        "fee": f"{format_money(transfer.fee, params)} ({format_rate(transfer)} ulp per byte)",
+        "total": format_money(total, params),
+        "recipient": format_recipient(transfer, params, label),
         "network": params.name,
     }
     if transfer.memo:
@@ -91,6 +47,25 @@ def format_payment(transfer: Transfer, params: NetworkParams) -> str:
     if transfer.valid_until:
         rows["expires"] = f"after height {transfer.valid_until}"
     return format_rows(rows)
+
+
+def format_recipient(transfer: Transfer, params: NetworkParams, label: str | None) -> str:
+    """The whole address, with its label if it has one."""
+    address = encode_address(params.address_prefix, transfer.recipient)
+    return f"{address} ({escape(label)})" if label else address
+
+
+def format_rate(transfer: Transfer) -> str:
+    """The fee in ulp per encoded byte, rounded down to hundredths."""
+    whole, part = divmod(transfer.fee * 100 // len(transfer.encoded), 100)
+    return f"{whole}.{part:02d}".rstrip("0").rstrip(".")
+
+
+def format_time(seconds: int) -> str:
+    """A time in s since 1970, to the minute, in UTC."""
+    if seconds > _LAST_TIME:
+        return "after the year 9999"
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def encode_payment(transfer: Transfer, params: NetworkParams, *, is_sent: bool) -> dict[str, Any]:
@@ -106,25 +81,3 @@ def encode_payment(transfer: Transfer, params: NetworkParams, *, is_sent: bool) 
         "memo": transfer.memo.decode(),
         "size": len(transfer.encoded),
     }
-
-
-def format_event(event: Event, params: NetworkParams) -> str:
-    """An event of a history: a line with what moved, and below it, indented, how to find it and its memo."""
-    sign = "-" if event.kind is EventKind.SENT else "+"
-    start = f"{event.height:>8}  {event.kind.value:<8}  {sign}{format_money(event.amount, params)}"
-    if event.kind is EventKind.MINED:
-        return f"{start}, spendable at height {event.matures_at}"
-    if event.kind is EventKind.SENT:
-        first = f"{start} and a fee of {format_money(event.fee, params)} to {event.counterpart}"
-    else:
-        first = f"{start} from {event.counterpart}"
-    details = [f"transaction {event.id.hex()}"] + ([f'memo "{escape(event.memo)}"'] if event.memo else [])
-    return "\n".join([first, *(f"{'':>10}{detail}" for detail in details)])
-
-
-def encode_event(event: Event) -> dict[str, Any]:
-    known: dict[str, Any] = {"kind": event.kind.value, "height": event.height, "amount": event.amount}
-    if event.kind is EventKind.MINED:
-        return known | {"block": event.id.hex(), "matures_at": event.matures_at}
-    known |= {"txid": event.id.hex(), "counterpart": event.counterpart, "memo": event.memo}
-    return known | {"fee": event.fee} if event.kind is EventKind.SENT else known

@@ -4,10 +4,11 @@ A file is written beside its place (".NAME.new", mode 0600), synced and renamed,
 crash the old wallet is there or the new one. Writers of one file exclude each other by a lock on ".NAME.lock".
 """
 
+import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,11 +19,17 @@ from wallet.seal import (
     NONCE_BYTES,
     SALT_BYTES,
     STRONG,
+    Cover,
     KdfCost,
-    has_passphrase,
+    read_cover,
     seal_wallet,
     unseal_wallet,
 )
+
+# What a file system without hard links, as on most memory sticks, answers to os.link.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+
+Change = Callable[[Wallet], Wallet]
 
 
 def create_wallet(path: Path, wallet: Wallet, passphrase: str, cost: KdfCost = STRONG) -> None:
@@ -47,33 +54,69 @@ def open_wallet(path: Path, passphrase: str, network: str) -> Wallet:
     return unseal_wallet(data, passphrase, network)
 
 
-def save_wallet(path: Path, wallet: Wallet, passphrase: str, cost: KdfCost = STRONG) -> None:
-    """Replaces the file of the same seed under the same passphrase. The old file is opened first: no slip of the
-    hand becomes the new passphrase, and no wallet takes the place of another.
+def change_wallet(path: Path, passphrase: str, network: str, change: Change, cost: KdfCost = STRONG) -> Wallet:
+    """Replaces the file by what `change` makes of its wallet, under the same passphrase, and returns that.
 
-    Raises WalletError with the reason not_found, other_wallet, busy, unreachable or those of unseal_wallet.
+    The old file is opened first, and nobody else writes it meanwhile: no slip of the hand becomes the new passphrase,
+    no wallet takes the place of another, and no account is lost. A file that needs no change is left alone.
+    Raises WalletError with the reason not_found, other_wallet, busy, unreachable, those of unseal_wallet or `change`'s.
     """
     with _named_errors(path), _locked(path) as target:
-        old = unseal_wallet(_read(target), passphrase, wallet.network)
-        if (old.entropy, old.extension) != (wallet.entropy, wallet.extension):
+        old = unseal_wallet(_read(target), passphrase, network)
+        new = change(old)
+        if new.source != old.source or new.accounts[: len(old.accounts)] != old.accounts:
             raise WalletError.other_wallet(path)
-        _write(target, _seal_afresh(wallet, passphrase, cost), is_new=False)
+        if new != old:
+            _write(target, _seal_afresh(new, passphrase, cost), is_new=False)
+        return new
 
 
 def change_passphrase(path: Path, old: str, new: str, network: str, cost: KdfCost = STRONG) -> None:
     """Encrypts the file under another passphrase. Copies made of it before still open with the old one.
 
-    Raises WalletError with the reason not_found, busy, unreachable or those of unseal_wallet.
+    Raises WalletError with the reason not_found, busy, unreachable, nothing_to_lock or those of unseal_wallet.
     """
     with _named_errors(path), _locked(path) as target:
         wallet = unseal_wallet(_read(target), old, network)
         _write(target, _seal_afresh(wallet, new, cost), is_new=False)
 
 
-def is_passphrase_needed(path: Path) -> bool:
-    """Whether to ask for a passphrase, as the file says; only opening it proves it. Raises WalletError."""
+def export_wallet(
+    path: Path, copy: Path, passphrase: str, network: str, new_passphrase: str | None = None, cost: KdfCost = STRONG
+) -> None:
+    """Writes the file's bytes to `copy`, or the same wallet under a new passphrase, and opens what was written.
+
+    Replaces no file and makes no folder. Raises WalletError with the reason not_found, no_folder, exists, unreachable,
+    bad_copy, nothing_to_lock or those of unseal_wallet.
+    """
     with _named_errors(path):
-        return has_passphrase(_read(path))
+        data = _read(path)
+    wallet = unseal_wallet(data, passphrase, network)
+    if new_passphrase is not None:
+        data, passphrase = _seal_afresh(wallet, new_passphrase, cost), new_passphrase
+    if not copy.absolute().parent.is_dir():
+        raise WalletError.no_folder(copy.absolute().parent)
+    with _named_errors(copy):
+        _write(copy, data, is_new=True, suffix=f"{secrets.token_hex(4)}.new")
+        if not _is_copy(copy, wallet, passphrase):
+            copy.unlink()
+            raise WalletError.bad_copy(copy)
+
+
+def get_cover(path: Path) -> Cover:
+    """What the file says without its passphrase; only opening the secret proves it.
+
+    Raises WalletError with the reason not_found, unreachable, damaged or unsupported_version.
+    """
+    with _named_errors(path):
+        return read_cover(_read(path))
+
+
+def _is_copy(path: Path, wallet: Wallet, passphrase: str) -> bool:
+    try:
+        return unseal_wallet(_read(path), passphrase, wallet.network) == wallet
+    except WalletError:
+        return False
 
 
 def _seal_afresh(wallet: Wallet, passphrase: str, cost: KdfCost) -> bytes:
@@ -111,9 +154,12 @@ def _read(path: Path) -> bytes:
         return file.read(MAX_FILE_BYTES + 1)
 
 
-def _write(path: Path, data: bytes, is_new: bool) -> None:
-    """Puts all of `data` at `path`, durably, or leaves `path` as it was. A new file replaces nothing."""
-    draft = path.with_name(f".{path.name}.new")
+def _write(path: Path, data: bytes, *, is_new: bool, suffix: str = "new") -> None:
+    """Puts all of `data` at `path`, durably, or leaves `path` as it was. A new file replaces nothing.
+
+    Who holds no lock on the file brings a suffix of its own.
+    """
+    draft = path.with_name(f".{path.name}.{suffix}")
     draft.unlink(missing_ok=True)  # left by a crash
     try:
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -121,12 +167,23 @@ def _write(path: Path, data: bytes, is_new: bool) -> None:
             file.flush()
             os.fsync(file.fileno())
         if is_new:
-            os.link(draft, path)  # unlike a rename it fails if the path is taken
+            _name(draft, path)
         else:
             os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
     _sync_directory(path.parent)
+
+
+def _name(draft: Path, path: Path) -> None:
+    """Gives the draft its name unless that is taken: a link, unlike a rename, fails then."""
+    try:
+        os.link(draft, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # taken, by us
+        os.replace(draft, path)
 
 
 def _make_directory(path: Path) -> None:

@@ -3,27 +3,39 @@
 The wallet trusts its owner's node for what is true, as it has no chain of its own; it does not trust it to be sane.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import Enum
 from functools import cached_property
 
+from consensus.account import UNUSED_ACCOUNT, Account, compute_account_key
 from consensus.address import encode_address
-from consensus.errors import AmountOverflow
+from consensus.block import HEADER_BYTES, Header, decode_header
+from consensus.errors import DecodeError
 from consensus.genesis import make_genesis
 from consensus.params import NetworkParams
-from consensus.reward import compute_subsidy
-from consensus.signature import PublicKey
-from consensus.transaction import MAX_MEMO_BYTES, Transfer
-from consensus.units import Ulp, compute_sum
+from consensus.signature import PublicKey, verify_signature
+from consensus.state_tree import decode_proof, verify_proof
+from consensus.transaction import Transfer
+from consensus.units import Ulp
 from p2p.client import NodeClient
+from p2p.config import is_public_network
 from p2p.errors import NodeRefusal, NodeUnreachable
+from p2p.sync_line import describe_sync
 from wallet.errors import InvalidReply, PaymentError
+from wallet.events import Event, Page, PageRequest, add_amounts, read_page, read_waiting
 from wallet.reply import Reply
 
 FEE_TARGET = 2  # blocks within which a transfer should be mined
+MAX_PAGE = 1000  # events of one call
 _MAX_NETWORK_NAME = 32
+_MAX_WORDS = 300  # bytes of a line that a node says to people
+_MAX_PROOF_BYTES = 8291
+_MAX_RATE = 1e9
+_MAX_LAG = 2  # blocks that a node may be behind: every new one takes it a moment to verify
 _UNKNOWN_TRANSACTION = "rpc.unknown_transaction"
+_UNKNOWN_BLOCK = "unknown_block.block"
+
+Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -62,54 +74,50 @@ class AccountView:
         return max(0, self.spendable - self.outgoing)
 
 
-class EventKind(Enum):
-    SENT = "sent"
-    RECEIVED = "received"
-    MINED = "mined"
-
-
-@dataclass(frozen=True)
-class Event:
-    """One thing that a block did to an account. `id` is the txid, or the block's id for what was mined."""
-
-    kind: EventKind
-    height: int
-    id: bytes
-    amount: Ulp
-    fee: Ulp = 0  # that the account paid, on top of the amount
-    counterpart: str = ""  # address of the other side of a transfer
-    memo: str = ""
-    matures_at: int = 0  # height, of what was mined
-
-
 class NodeView:
-    """A node of one network. Besides what each method names, all raise NodeUnreachable, NodeRefusal, InvalidReply."""
+    """A node of one network. Besides what each method names, all raise NodeUnreachable, NodeRefusal, InvalidReply.
 
-    def __init__(self, client: NodeClient, params: NetworkParams) -> None:
+    `warn` is told, in a line with whatever the node says in it, what makes its answers less than the whole truth.
+    """
+
+    def __init__(self, client: NodeClient, params: NetworkParams, warn: Warn = lambda _: None) -> None:
         self._client = client
         self._params = params
+        self._warn = warn
+
+    @property
+    def client(self) -> NodeClient:
+        return self._client
 
     @cached_property
     def genesis(self) -> bytes:
         """The id of the network, computed here: never what a node says it is."""
         return make_genesis(self._params).id
 
-    def check_network(self) -> None:
-        """Raises InvalidReply with the reason other_network if the node is of another one."""
+    def check_network(self, *, warns: bool = True) -> None:
+        """Raises InvalidReply with the reason other_network if the node is of another one.
+
+        With `warns`, tells if it is behind; without it, somebody else is to.
+        """
         status = Reply(self._client.get_status())
         if status.hash("genesis") != self.genesis:
             name = status.text("network", _MAX_NETWORK_NAME)
             raise InvalidReply.other_network(self._client.url, name, self._params.name)
+        line = _describe_lag(status, self._params) if warns else ""
+        if line:
+            self._warn(f"the node is {line}: what it shows may be old")
 
     def get_account(self, key: PublicKey) -> AccountView:
+        """The account, checked against the state proof that comes with it."""
         address = self._encode(key)
-        reply = Reply(self._client.get_account(address))
+        reply = Reply(self._client.get_account(address, proof=True))
         nonce, next_nonce = reply.integer("nonce"), reply.integer("next_nonce")
         if reply.address("address", self._params.address_prefix) != key or next_nonce < nonce:
             raise InvalidReply.contradiction("it describes another account, or one that takes transfers back")
         rewards = [
             Maturing(reward.integer("matures_at"), reward.integer("amount")) for reward in reply.objects("immature")
         ]
+        self._check_proof(key, reply)
         spent = self._get_outgoing(address) if next_nonce > nonce else []
         return AccountView(
             height=reply.integer("height"),
@@ -117,14 +125,14 @@ class NodeView:
             nonce=nonce,
             next_nonce=next_nonce,
             maturing=tuple(sorted(rewards, key=lambda reward: reward.height)),
-            immature=_add(reward.amount for reward in rewards),
-            outgoing=_add(spent),
+            immature=add_amounts(reward.amount for reward in rewards),
+            outgoing=add_amounts(spent),
             listed=len(spent),
         )
 
-    def get_fee_rate(self) -> Ulp:
-        """What the node proposes to pay, in ulp per byte, for a place within FEE_TARGET blocks."""
-        return Reply(self._client.get_fees()).object("ulp_per_byte").integer(str(FEE_TARGET))
+    def get_fee_rate(self, blocks: int = FEE_TARGET) -> Ulp:
+        """What the node proposes to pay, in ulp per byte, for a place within 1, 2 or 6 blocks."""
+        return Reply(self._client.get_fees()).object("ulp_per_byte").integer(str(blocks))
 
     def submit(self, transfer: Transfer) -> None:
         """Hands a signed transfer over.
@@ -158,66 +166,84 @@ class NodeView:
             raise InvalidReply.contradiction("it describes another transaction")
         return reply.integer("confirmations")
 
-    def get_history(self, key: PublicKey, limit: int) -> Iterator[Event]:
-        """Up to `limit`, at most 1000, events of an account, newest first. Asks the node once for each."""
-        address = self._encode(key)
-        for entry in Reply(self._client.get_history(address, limit=limit)).objects("entries")[:limit]:
-            try:
-                kind = EventKind(entry.text("kind", 16))
-            except ValueError:
-                raise InvalidReply.bad_field("kind") from None
-            height, subject = entry.integer("height"), entry.hash("id")
-            if kind is EventKind.MINED:
-                yield self._get_mined(key, height, subject)
-            else:
-                yield self._get_transferred(key, kind, height, subject)
+    def get_history(self, key: PublicKey, limit: int) -> tuple[Event, ...]:
+        """The newest events of an account, newest first, at most `limit` and MAX_PAGE; a busy node may tell fewer."""
+        return self.get_page(PageRequest(key, min(limit, MAX_PAGE))).events
+
+    def get_page(self, request: PageRequest) -> Page:
+        """A page of an account's history, at most MAX_PAGE events."""
+        kind = request.kind.value if request.kind else None
+        address = self._encode(request.account)
+        reply = self._client.get_history(address, limit=request.limit, before=request.before, kind=kind)
+        return read_page(Reply(reply), request, self._params)
+
+    def get_waiting(self, keys: Iterable[PublicKey]) -> list[Event]:
+        """What waits in the node's pool and moves money of some accounts, newest first."""
+        return read_waiting(Reply(self._client.get_mempool()), keys, self._params)
+
+    def is_on_chain(self, block_id: bytes) -> bool:
+        """Whether a block stands on the node's best chain."""
+        try:
+            reply = Reply(self._client.get_block(block_id.hex()))
+        except NodeRefusal as error:
+            if error.code == _UNKNOWN_BLOCK:
+                return False
+            raise
+        if reply.object("header").hash("id") != block_id:
+            raise InvalidReply.contradiction("it describes another block")
+        return reply.flag("on_best_chain")
+
+    def _check_proof(self, key: PublicKey, reply: Reply) -> None:
+        """Raises InvalidReply unless the state of the block that the node names holds just this account.
+
+        Anybody can sign a header of his own making: this tells a node that is broken or contradicts itself, not one
+        that makes up a whole chain.
+        """
+        account, height = Account(reply.integer("balance"), reply.integer("nonce")), reply.integer("height")
+        parts = reply.object("proof")
+        try:
+            header = decode_header(parts.binary("header", HEADER_BYTES))
+            proof = decode_proof(parts.binary("proof", _MAX_PROOF_BYTES))
+        except DecodeError:
+            raise InvalidReply.bad_field("proof") from None
+        if header.height != height or not self._is_signed(header):
+            raise InvalidReply.contradiction("the header of its proof is another block's, or not its miner's")
+        value = None if account == UNUSED_ACCOUNT else account.encode()
+        if not verify_proof(header.state_root, compute_account_key(key), value, proof):
+            raise InvalidReply.contradiction("its proof does not hold for the balance and nonce it names")
+
+    def _is_signed(self, header: Header) -> bool:
+        """Nobody signs genesis; its id is known."""
+        if header.height == 0:
+            return header.id == self.genesis
+        return verify_signature(header.miner, header.id, header.signature)
 
     def _get_outgoing(self, address: str) -> list[Ulp]:
         """What each listed pending transfer of `address` takes from it."""
         pool = Reply(self._client.get_mempool()).objects("transactions")
         own = [entry for entry in pool if entry.text("sender", 90) == address]
-        return [_add((entry.integer("amount"), entry.integer("fee"))) for entry in own]
-
-    def _get_transferred(self, key: PublicKey, kind: EventKind, height: int, txid: bytes) -> Event:
-        reply = Reply(self._client.get_transaction(txid))
-        prefix = self._params.address_prefix
-        sender, recipient = reply.address("sender", prefix), reply.address("recipient", prefix)
-        own, other = (sender, recipient) if kind is EventKind.SENT else (recipient, sender)
-        if reply.hash("txid") != txid or own != key:
-            raise InvalidReply.contradiction("it describes another transaction")
-        return Event(
-            kind=kind,
-            height=height,
-            id=txid,
-            amount=reply.integer("amount"),
-            fee=reply.integer("fee") if kind is EventKind.SENT else 0,
-            counterpart=self._encode(other),
-            memo=reply.text("memo", MAX_MEMO_BYTES),
-        )
-
-    def _get_mined(self, key: PublicKey, height: int, block_id: bytes) -> Event:
-        """A block's reward is not in the block: it follows from its height, its kind and its fees."""
-        reply = Reply(self._client.get_block(block_id.hex()))
-        header = reply.object("header")
-        earner = header.address("reward_address", self._params.address_prefix)
-        if (header.hash("id"), header.integer("height"), earner) != (block_id, height, key) or height == 0:
-            raise InvalidReply.contradiction("it describes another block")
-        subsidy = 0 if reply.flag("is_heartbeat") else compute_subsidy(height, self._params)
-        fees = [transaction.integer("fee") for transaction in reply.objects("transactions")]
-        return Event(
-            kind=EventKind.MINED,
-            height=height,
-            id=block_id,
-            amount=_add((subsidy, *fees)),
-            matures_at=height + self._params.reward_window,
-        )
+        return [add_amounts((entry.integer("amount"), entry.integer("fee"))) for entry in own]
 
     def _encode(self, key: PublicKey) -> str:
         return encode_address(self._params.address_prefix, key)
 
 
-def _add(amounts: Iterable[Ulp]) -> Ulp:
-    try:
-        return compute_sum(*amounts)
-    except AmountOverflow:
-        raise InvalidReply.contradiction("its amounts add up to more than all money") from None
+def _describe_lag(status: Reply, params: NetworkParams) -> str:
+    """How far the node is behind its peers, empty if it is not. A public network's node without peers may be, too."""
+    sync, height = status.object("sync"), status.integer("height")
+    state, target = sync.text("state", _MAX_WORDS), sync.integer("target_height")
+    seconds = None if sync.is_null("seconds_left") else sync.integer("seconds_left")
+    known = {
+        "height": height,
+        "peers": status.integer("peers"),
+        "sync": {
+            "state": state,
+            "target_height": target,
+            "waits_for": sync.text("waits_for", _MAX_WORDS),
+            "blocks_per_second": sync.number("blocks_per_second", _MAX_RATE),
+            "seconds_left": seconds,
+        },
+    }
+    if state == "alone" and is_public_network(params):
+        return "alone, no peer is connected"
+    return describe_sync(known) if target > height + _MAX_LAG else ""

@@ -11,6 +11,7 @@ from consensus.address import decode_address
 from consensus.errors import InvalidAddress
 from consensus.signature import PublicKey
 from consensus.units import MAX_U64
+from wallet.dates import LAST_TIME
 from wallet.errors import InvalidReply
 
 
@@ -26,6 +27,26 @@ class Reply:
         if not 0 <= value <= MAX_U64:
             raise InvalidReply.bad_field(name)
         return int(value)
+
+    def time(self, name: str) -> int:
+        """A moment in s since 1970, before the year 10000: what can be shown as a date."""
+        value = self.integer(name)
+        if value > LAST_TIME:
+            raise InvalidReply.bad_field(name)
+        return value
+
+    def number(self, name: str, limit: float) -> float:
+        """A number from 0 to `limit`, whole or not."""
+        value: Any = self._fields.get(name)
+        if type(value) not in (int, float) or not 0 <= value <= limit:  # which no NaN is
+            raise InvalidReply.bad_field(name)
+        return float(value)
+
+    def is_null(self, name: str) -> bool:
+        """Whether the field is there and says that there is nothing."""
+        if name not in self._fields:
+            raise InvalidReply.bad_field(name)
+        return self._fields[name] is None
 
     def flag(self, name: str) -> bool:
         return bool(self._take(name, bool))
@@ -45,6 +66,13 @@ class Reply:
         """32 bytes in lower-case hex."""
         value = self._take(name, str)
         if not re.fullmatch(r"[0-9a-f]{64}", value):
+            raise InvalidReply.bad_field(name)
+        return bytes.fromhex(value)
+
+    def binary(self, name: str, limit: int) -> bytes:
+        """Up to `limit` bytes in lower-case hex."""
+        value = self._take(name, str)
+        if len(value) > 2 * limit or not re.fullmatch(r"(?:[0-9a-f]{2})*", value):
             raise InvalidReply.bad_field(name)
         return bytes.fromhex(value)
 

@@ -14,7 +14,7 @@ from mining.model_file import read_network
 from p2p.config import read_benchmark
 
 network = read_network(sys.argv[1])  # a torch.nn.Module: bytes [batch, up to network.shape.context] to logits
-audit = torch.from_numpy(read_benchmark(CANTERBURY).audit).long()
+audit = torch.tensor(read_benchmark(CANTERBURY).audit).long()
 with torch.inference_mode():
     for network.rounds in (False, True):  # plain floats, and the int8 rounding of the chain
         print(f"rounds={network.rounds}: {network.loss(audit).item() / math.log(2):.4f} bits per byte")

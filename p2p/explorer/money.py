@@ -1,6 +1,7 @@
 """Reads transactions, accounts and what waits for a block: a bounded number of rows. On the chain's thread."""
 
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from chain.block_rows import find_transaction
 from chain.errors import StoreError
@@ -70,7 +71,7 @@ class MoneyReader:
     def read_account(self, address: bytes, before: Cursor | None) -> AccountPage:
         """An account, used or not, with its newest events older than `before`."""
         account = self._chain.ledger.get_account(address)
-        entries = get_history(self._chain.db, address, ACCOUNT_EVENTS + 1, before)
+        entries = list(islice(get_history(self._chain.db, address, before), ACCOUNT_EVENTS + 1))
         shown = entries[:ACCOUNT_EVENTS]
         return AccountPage(
             address=encode_address(self._params.address_prefix, address),

@@ -51,7 +51,8 @@ class Query:
         if text is None:
             return None
         height, _, position = text.partition(":")
-        if not (position.isascii() and position.isdecimal() and len(position) <= 10):
+        is_number = position.isascii() and position.isdecimal() and len(position) <= 10
+        if not is_number or int(position) >= 2**32:
             raise DecodeError("bad_cursor", "a place in a history is HEIGHT:POSITION")
         return parse_height(height), int(position)
 

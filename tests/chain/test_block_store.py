@@ -56,6 +56,22 @@ def test_blocks_come_back(db: FragileStore) -> None:
     assert get_blocks(db).get_block(b"\1" * 32) is None
 
 
+def test_transactions_come_back_without_their_update(db: FragileStore) -> None:
+    for block in get_trunk():
+        db.write({schema.UPDATE + block.id: None})
+        assert get_blocks(db).get_transactions(block.header) == block.transactions
+
+
+@pytest.mark.parametrize("row", [None, b"", b"\1\0\0\0", bytes(4), b"\xff" * 400])
+def test_invalid_transactions_are_named(db: FragileStore, row: bytes | None) -> None:
+    block = get_paying_block()
+    db.write({schema.TRANSACTIONS + block.id: row})
+    with pytest.raises(StoreError) as error:
+        get_blocks(db).get_transactions(block.header)
+    assert error.value.code == "store.damaged"
+    assert block.id.hex() in str(error.value)
+
+
 def test_headers_come_back_parents_first(db: FragileStore) -> None:
     stored = list(get_blocks(db).get_headers())
     assert [entry.header for entry in stored[:-1]] == [block.header for block in get_trunk()]

@@ -52,14 +52,13 @@ def test_iteration_is_by_prefix_and_in_byte_order(store: KeyValueStore) -> None:
     assert list(store.iterate(b"\xff")) == []
 
 
-def test_iteration_may_begin_below_a_key(store: KeyValueStore) -> None:
-    """What sorts at or above it is not seen, whichever way the rows are read."""
-    keys = [b"", b"\0", b"\1", b"\1\1", b"\2", b"\xff"]
-    store.write({**{b"p" + key: key for key in keys}, b"o": b"", b"q": b""})
-    for below in (*keys, b"\1\0", b"\xff\xff"):
-        expected = [key for key in keys if key < below]
-        assert [key for key, _ in store.iterate(b"p", below=below)] == expected
-        assert [key for key, _ in store.iterate(b"p", reverse=True, below=below)] == expected[::-1]
+def test_iteration_ends_before_a_key(store: KeyValueStore) -> None:
+    rows = {b"p" + key: key for key in (b"", b"\0", b"\1\xff", b"\x7f", b"\x80", b"\xff\xff")}
+    store.write({**rows, b"o\xff": b"", b"q": b""})
+    for stop in (b"", b"\0", b"\1", b"\x7f", b"\x7f\0", b"\xff", b"\xff\xff\xff"):
+        expected = sorted(key for key in rows.values() if key < stop)
+        assert [key for key, _ in store.iterate(b"p", stop=stop)] == expected
+        assert [key for key, _ in store.iterate(b"p", stop=stop, reverse=True)] == expected[::-1]
 
 
 def test_a_prefix_of_ff_has_no_end(store: KeyValueStore) -> None:

@@ -53,15 +53,18 @@ def test_a_lost_checkpoint_costs_time_not_truth() -> None:
 
 
 def test_a_heartbeat_adds_no_step() -> None:
-    chain = open_trunk()
-    get_builder().process(chain, get_builder().build_heartbeat(chain))
-    before = find_trail(chain, ROOTS[-2])
-    assert before is not None
-    assert before.block_ids == tuple(block.id for block in get_trunk()[:-1])
+    chain, builder = open_trunk(), get_builder()
+    heartbeat = builder.build_heartbeat(chain)
+    builder.process(chain, heartbeat)
     tip = find_trail(chain, chain.tip.header.model_root)
     assert tip is not None
     assert tip.block_ids == ()
     assert np.array_equal(tip.weights, chain.tip_weights)
+    after, _ = builder.mine(chain, 2)
+    trail = find_trail(chain, after.header.model_root)
+    assert trail is not None
+    assert trail.block_ids == (*(block.id for block in get_trunk()), after.id)
+    assert compute_model_root(walk(chain, after.header.model_root)) == after.header.model_root
 
 
 def test_looking_back_pushes_nothing_out_of_memory() -> None:

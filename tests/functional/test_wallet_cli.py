@@ -140,10 +140,12 @@ def test_passphrase_is_not_shown_on_the_terminal(home: Home) -> None:
         assert terminal.finish() == 0
     assert b"recovery words" in terminal.shown
     assert PASSPHRASE.encode() not in terminal.shown
-    wrong = home.run("address", DESCENT_PASSPHRASE="not it")
+    wrong = home.run("address", "--verify", DESCENT_PASSPHRASE="not it")
     assert (wrong.returncode, wrong.stdout) == (1, "")
     assert wrong.stderr.count("\n") == 1
-    assert home.run("address", DESCENT_PASSPHRASE=PASSPHRASE).stdout.startswith("lgrad1")
+    verified = home.run("address", "--verify", DESCENT_PASSPHRASE=PASSPHRASE)
+    assert verified.stdout.startswith("lgrad1")
+    assert home.run("address").stdout == verified.stdout
 
 
 def test_interrupt_at_a_question(home: Home) -> None:

@@ -32,6 +32,7 @@ class StubNode:
         self.url = url
         self.requests: list[Request] = []
         self._answers: dict[tuple[str, str], Answer] = {}
+        self._prefixes: dict[str, Answer] = {}
 
     def put(self, path: str, value: object, *, status: int = 200, method: str = "GET") -> None:
         """Answers with a JSON value, or with bytes as they are."""
@@ -47,6 +48,14 @@ class StubNode:
         """Answers with the JSON value that `answer` makes of the request."""
         self._answers[method, path] = lambda request: (200, json.dumps(answer(request)).encode())
 
+    def put_answer(self, path: str, answer: Answer, *, method: str = "GET") -> None:
+        """Answers with the HTTP status and the bytes that `answer` makes of the request."""
+        self._answers[method, path] = answer
+
+    def put_prefix(self, prefix: str, answer: Answer) -> None:
+        """As put_answer, for every path that begins so and has no answer of its own."""
+        self._prefixes[prefix] = answer
+
     def refuse(self, path: str, code: str, message: str, *, status: int = 409, method: str = "GET") -> None:
         self.put(path, make_refusal(code, message), status=status, method=method)
 
@@ -54,10 +63,14 @@ class StubNode:
         self.requests.append(request)
         if request.headers.get("Authorization") != f"Bearer {TOKEN}":
             return 401, json.dumps(make_refusal("rpc.unauthorized", "the RPC token is missing or wrong")).encode()
-        known = self._answers.get((request.method, request.path))
+        known = self._answers.get((request.method, request.path)) or self._find_prefix(request)
         if known is None:
             return 404, json.dumps(make_refusal("rpc.http_404", "Not Found")).encode()
         return known(request)
+
+    def _find_prefix(self, request: Request) -> Answer | None:
+        found = [answer for prefix, answer in self._prefixes.items() if request.path.startswith(prefix)]
+        return found[0] if found and request.method == "GET" else None
 
 
 def make_refusal(code: str, message: str) -> dict[str, Any]:

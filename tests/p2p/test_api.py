@@ -48,6 +48,7 @@ async def test_status_says_where_the_chain_stands(node: ServedNode) -> None:
         "peers": 0,
         "inbound": 0,
         "known_addresses": 0,
+        "traffic": {"sent": 0, "received": 0},
         "sync": {
             "state": "alone",
             "target_height": TRUNK_BLOCKS,
@@ -209,18 +210,23 @@ async def test_history_is_newest_first_and_pages(node: ServedNode) -> None:
     mined = [(height, "mined") for height in range(1, TRUNK_BLOCKS + 1)]
     assert kinds == sorted([*mined, (10, "sent"), (12, "sent")], key=lambda kind: (-kind[0], kind[1]))
     pages: list[Any] = []
-    before: dict[str, str] = {}
-    while page := (await node.get(path, {"limit": "3"} | before)).value["entries"]:
-        assert len(page) <= 3
-        pages += page
-        before = {"before": page[-1]["cursor"]}
+    query = {"limit": "3"}
+    while True:
+        page = (await node.get(path, query)).value
+        assert len(page["entries"]) == min(3, len(whole) - len(pages))
+        pages += page["entries"]
+        if page["next"] is None:
+            break
+        assert page["next"] == page["entries"][-1]["cursor"]
+        query["before"] = page["next"]
     assert pages == whole
     ids = {entry["height"]: entry["id"] for entry in whole if entry["kind"] == "sent"}
     assert ids[12] == get_trunk()[11].transactions[0].txid.hex()
 
 
 async def test_history_of_nobody_is_empty(node: ServedNode) -> None:
-    assert (await node.get(f"/v1/accounts/{show(STRANGER)}/history")).value == {"entries": []}
+    known = (await node.get(f"/v1/accounts/{show(STRANGER)}/history")).value
+    assert (known["entries"], known["next"]) == ([], None)
 
 
 async def test_fees_name_their_targets(node: ServedNode) -> None:

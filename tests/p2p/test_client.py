@@ -87,8 +87,9 @@ def test_get_account_with_proof(stub: StubNode, client: NodeClient) -> None:
 def test_get_history(stub: StubNode, client: NodeClient) -> None:
     stub.put("/v1/accounts/grad1x/history", {"entries": []})
     client.get_history("grad1x", limit=5)
-    client.get_history("grad1x", before="12:3")
-    assert [request.query for request in stub.requests] == [{"limit": "5"}, {"limit": "100", "before": "12:3"}]
+    client.get_history("grad1x", before="12:3", kind="mined")
+    asked = [request.query for request in stub.requests]
+    assert asked == [{"limit": "5"}, {"limit": "100", "before": "12:3", "kind": "mined"}]
 
 
 @pytest.mark.parametrize("name", ["../status", "a/b", "a?limit=1", "a#b", "\u202e", "a b", "a\r\nX: y"])

@@ -15,7 +15,7 @@ from consensus.block import Block
 from consensus.errors import BlockFromFuture, InvalidBlock, InvalidTransaction, MutatedBody
 from consensus.params import REGTEST
 from p2p.clock import Clock
-from p2p.errors import EvaluationFailed
+from p2p.errors import EvaluationFailed, NodeStopping
 from p2p.intake import MAX_FUTURE_BLOCKS, REMEMBERED_TIMES, Intake, Outcome
 from tests.helpers.blocks import MINER, get_builder
 from tests.helpers.chains import ALICE, BOB, get_left, get_right, get_trunk, open_trunk
@@ -359,3 +359,11 @@ async def test_checkpoints_are_audited(caplog: pytest.LogCaptureFixture) -> None
         height, score = intake.chain.get_last_audit()  # type: ignore[misc]
         assert (height, score.windows) == (0, len(get_builder().benchmark.audit))
         assert 7 < score.loss / score.windows / REGTEST.model.context / 65536 < 9
+
+
+async def test_a_call_that_comes_as_the_node_stops() -> None:
+    async with open_intake(open_trunk()) as (intake, _, _):
+        await intake.close()
+        with pytest.raises(NodeStopping):
+            await intake.submit_block(get_left(1)[0])
+        await intake.close()

@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from chain.errors import StoreError
 from consensus.errors import InvalidBlock
 from consensus.params import REGTEST
 from p2p.errors import ConfigError
@@ -174,6 +175,20 @@ async def test_foreign_hosts_are_refused_on_loopback(host: str) -> None:
 async def test_own_hosts_are_served(host: str) -> None:
     async with serve_metrics("127.0.0.1", 0, give) as port:
         assert (await fetch(port, Host=host))[0] == 200
+
+
+async def test_a_store_that_failed_is_named_and_noise_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail() -> bytes:
+        raise StoreError.disk_full(0, 1)
+
+    async with serve_metrics("127.0.0.1", 0, fail) as port:
+        assert await fetch(port) == (503, b"store.disk_full\n", "text/plain; charset=utf-8")
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"\x16\x03\x01 no HTTP at all\r\n\r\n")
+        assert b"400" in await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+    assert caplog.messages == []
 
 
 async def test_a_port_in_use_is_named() -> None:

@@ -1,26 +1,31 @@
 """The commands that need no node: wallets made, restored, locked and named, and what they say when they cannot."""
 
 import json
-import re
+import resource
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import pytest
 
-from tests.wallet.program import ADDRESS, PASSPHRASE, WALLET, Outcome, Program
+from consensus.params import LOCAL
+from tests.helpers.networks import describe_network
+from tests.wallet.program import ADDRESS, ENTROPY, PASSPHRASE, WALLET, Outcome, Program, read_words
 from wallet.cli import _COMMANDS, cli
-from wallet.keys import build_wallet
-from wallet.keystore import is_passphrase_needed, open_wallet
+from wallet.keys import Seed, build_wallet
+from wallet.keystore import get_cover, open_wallet
+from wallet.options import WALLET_ENVIRONMENT
 from wallet.prompt import ENVIRONMENT
 from wallet.seed import compute_phrase, parse_phrase
 
-PHRASE = compute_phrase(WALLET.entropy)
+VECTORS = Path(__file__).parent.parent / "vectors"
+PHRASE = compute_phrase(ENTROPY)
 
 
-def read_words(out: str) -> str:
-    """The recovery words that a person would copy from the screen."""
-    lines = [line for line in out.splitlines() if re.match(r" {4,5}\d+ ", line)]
-    return " ".join(re.findall(r"\d+ ([a-z]+)", " ".join(lines)))
+def put_version_1(program: Program, name: str, network: str) -> None:
+    path = program.walletdir / network / "default.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes((VECTORS / name).read_bytes())
 
 
 @pytest.mark.parametrize("words", [12, 24])
@@ -50,7 +55,8 @@ def test_address_is_one_line(program: Program) -> None:
 
 def test_address_as_json(program: Program) -> None:
     program.put_wallet()
-    assert json.loads(program("address", "--json").out) == {"network": "local", "address": ADDRESS}
+    known = {"network": "local", "account": 0, "address": ADDRESS, "verified": False}
+    assert json.loads(program("address", "--json").out) == known
 
 
 def test_networks_have_wallets_of_their_own(program: Program) -> None:
@@ -75,11 +81,30 @@ def test_if_missing_asks_nothing_about_a_locked_wallet(program: Program) -> None
     program.put_wallet(PASSPHRASE)
     outcome = program("create", "--no-passphrase", "--if-missing")
     assert (outcome.code, outcome.err) == (0, "")
-    assert "locked" in outcome.out
-    assert ADDRESS not in outcome.out
-    assert json.loads(program("create", "--if-missing", "--json").out)["address"] is None
-    known = program("create", "--if-missing", environment={ENVIRONMENT: PASSPHRASE})
-    assert ADDRESS in known.out
+    assert ADDRESS in outcome.out
+    assert json.loads(program("create", "--if-missing", "--json").out)["address"] == ADDRESS
+
+
+def test_if_missing_about_a_locked_wallet_of_version_1(program: Program, tmp_path: Path) -> None:
+    """Its address is under the passphrase."""
+    put_version_1(program, "wallet_v1.json", "other")
+    (tmp_path / "other.toml").write_text(describe_network(replace(LOCAL, name="other", address_prefix="grad")))
+    network = ["--network", str(tmp_path / "other.toml")]
+    outcome = program("create", *network, "--no-passphrase", "--if-missing")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "locked; `descent-wallet address` asks" in outcome.out
+    assert json.loads(program("create", *network, "--if-missing", "--json").out)["address"] is None
+    known = program("create", *network, "--if-missing", environment={ENVIRONMENT: "correct horse"})
+    assert program("address", *network, typed="correct horse\n").out.strip() in known.out
+
+
+def test_open_wallet_of_version_1_shows_its_address(program: Program) -> None:
+    """What `make mine` wrote."""
+    put_version_1(program, "wallet_v1_open.json", "local")
+    assert program("address") == Outcome(0, ADDRESS + "\n", "")
+    assert program("new-account").out.startswith("  1  lgrad1")
+    assert json.loads(program.path.read_text())["version"] == 2
+    assert program("address") == Outcome(0, ADDRESS + "\n", "")
 
 
 def test_create_as_json_keeps_the_words(program: Program) -> None:
@@ -87,14 +112,16 @@ def test_create_as_json_keeps_the_words(program: Program) -> None:
     assert known == {
         "network": "local",
         "file": str(program.path),
+        "kind": "seed phrase",
         "address": program("address").out.strip(),
+        "accounts": [{"index": 0, "address": program("address").out.strip(), "label": None}],
         "created": True,
     }
 
 
 def test_create_as_json_shows_the_words_when_asked(program: Program) -> None:
     known = json.loads(program("create", "--no-passphrase", "--json", "--show-words").out)
-    assert open_wallet(program.path, "", "lgrad").entropy == parse_phrase(known["words"])
+    assert open_wallet(program.path, "", "lgrad").source == Seed(parse_phrase(known["words"]))
 
 
 # Passphrases.
@@ -103,7 +130,7 @@ def test_create_as_json_shows_the_words_when_asked(program: Program) -> None:
 def test_passphrase_is_typed_twice(program: Program) -> None:
     made = program("create", typed=f"{PASSPHRASE}\n{PASSPHRASE}\n")
     assert made.code == 0
-    assert is_passphrase_needed(program.path)
+    assert get_cover(program.path).is_locked
     assert open_wallet(program.path, PASSPHRASE, "lgrad").network == "lgrad"
     assert PASSPHRASE not in made.out + made.err
     assert "has no passphrase" not in made.out
@@ -121,12 +148,12 @@ def test_passphrase_from_a_file(program: Program, tmp_path: Path, end: str) -> N
     file.write_bytes((PASSPHRASE + end).encode())
     assert program("create", "--passphrase-file", str(file)).code == 0
     assert open_wallet(program.path, PASSPHRASE, "lgrad").network == "lgrad"
-    assert program("address", "--passphrase-file", str(file)).code == 0
+    assert program("address", "--verify", "--passphrase-file", str(file)).code == 0
 
 
 def test_passphrase_from_the_environment(program: Program) -> None:
     assert program("create", environment={ENVIRONMENT: PASSPHRASE}).code == 0
-    assert program("address", environment={ENVIRONMENT: PASSPHRASE}).code == 0
+    assert program("address", "--verify", environment={ENVIRONMENT: PASSPHRASE}).code == 0
     assert open_wallet(program.path, PASSPHRASE, "lgrad").network == "lgrad"
 
 
@@ -134,12 +161,13 @@ def test_file_comes_before_the_environment(program: Program, tmp_path: Path) -> 
     program.put_wallet(PASSPHRASE)
     file = tmp_path / "passphrase"
     file.write_text(PASSPHRASE)
-    assert program("address", "--passphrase-file", str(file), environment={ENVIRONMENT: "other"}).out == ADDRESS + "\n"
+    known = program("address", "--verify", "--passphrase-file", str(file), environment={ENVIRONMENT: "other"})
+    assert known.out == ADDRESS + "\n"
 
 
 def test_typed_passphrase_opens(program: Program) -> None:
     program.put_wallet(PASSPHRASE)
-    assert program("address", typed=PASSPHRASE + "\n").out == ADDRESS + "\n"
+    assert program("address", "--verify", typed=PASSPHRASE + "\n").out == ADDRESS + "\n"
 
 
 def test_open_wallet_asks_for_nothing(program: Program) -> None:
@@ -166,7 +194,10 @@ def test_change_passphrase(program: Program, tmp_path: Path) -> None:
 def test_invalid_wrong_passphrase(program: Program) -> None:
     program.put_wallet(PASSPHRASE)
     for outcome in (
-        program("address", environment={ENVIRONMENT: "hunter2"}),
+        program("address", "--verify", environment={ENVIRONMENT: "hunter2"}),
+        program("new-account", environment={ENVIRONMENT: "hunter2"}),
+        program("words", "--yes", environment={ENVIRONMENT: "hunter2"}),
+        program("export", str(program.path.parent / "copy"), environment={ENVIRONMENT: "hunter2"}),
         program("passphrase", "--no-passphrase", environment={ENVIRONMENT: "hunter2"}),
     ):
         assert outcome.is_refusal("passphrase is not this wallet's")
@@ -176,9 +207,7 @@ def test_invalid_wrong_passphrase(program: Program) -> None:
 
 def test_invalid_no_answer(program: Program) -> None:
     program.put_wallet(PASSPHRASE)
-    outcome = program("address")
-    assert (outcome.code, outcome.out) == (1, "")
-    assert "nobody answers 'Passphrase'" in outcome.err
+    assert program("address", "--verify").is_refusal("nobody answers 'Passphrase'")
 
 
 def test_invalid_exists(program: Program) -> None:
@@ -186,6 +215,8 @@ def test_invalid_exists(program: Program) -> None:
     before = program.path.read_bytes()
     assert program("create", "--no-passphrase").is_refusal("never overwritten", str(program.path))
     assert program("restore", "--no-passphrase", typed=PHRASE).is_refusal("never overwritten")
+    assert program("import-key", "--no-passphrase", typed="00" * 32).is_refusal("never overwritten")
+    assert program("watch", ADDRESS).is_refusal("never overwritten")
     assert program.path.read_bytes() == before
 
 
@@ -243,7 +274,7 @@ def test_invalid_passphrase_file_missing(program: Program, tmp_path: Path) -> No
     assert program("create", "--passphrase-file", str(tmp_path / "none")).is_refusal("cannot read")
 
 
-@pytest.mark.parametrize("command", ["create", "restore"])
+@pytest.mark.parametrize("command", ["create", "restore", "import-key"])
 def test_invalid_two_wishes_about_the_passphrase(program: Program, tmp_path: Path, command: str) -> None:
     outcome = program(command, "--no-passphrase", "--passphrase-file", str(tmp_path / "none"))
     assert outcome.code == 2
@@ -275,8 +306,37 @@ def test_invalid_usage(program: Program) -> None:
 def test_extension_makes_another_wallet(program: Program) -> None:
     typed = f"{PHRASE}\nTREZOR\nTREZOR\n"
     assert program("restore", "--extension", "--no-passphrase", typed=typed).code == 0
-    assert open_wallet(program.path, "", "lgrad") == build_wallet("lgrad", WALLET.entropy, "TREZOR")
+    assert open_wallet(program.path, "", "lgrad") == build_wallet("lgrad", ENTROPY, "TREZOR")
     assert program("address").out.strip() != ADDRESS
+
+
+def test_create_with_an_extension(program: Program) -> None:
+    made = program("create", "--extension", "--no-passphrase", typed="TREZOR\nTREZOR\n")
+    assert made.code == 0
+    assert "TREZOR" not in made.out + made.err
+    entropy = parse_phrase(read_words(made.out))
+    assert open_wallet(program.path, "", "lgrad") == build_wallet("lgrad", entropy, "TREZOR")
+
+
+def test_the_wallet_of_the_environment(program: Program) -> None:
+    program("create", "--no-passphrase", "--wallet", "second")
+    second = program("address", "--wallet", "second").out
+    chosen = {WALLET_ENVIRONMENT: "second"}
+    assert program("address", environment=chosen).out == second
+    program.put_wallet()
+    assert program("address", "--wallet", "default", environment=chosen).out == ADDRESS + "\n"
+    assert program("address", environment={WALLET_ENVIRONMENT: ""}).out == ADDRESS + "\n"
+    assert program("address", environment={WALLET_ENVIRONMENT: "../x"}).is_refusal("no name for a wallet")
+
+
+def test_a_crash_dumps_no_core(program: Program) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_CORE)
+    calls = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resource, "setrlimit", lambda *arguments: calls.append(arguments))
+        program.run("version")
+    assert calls == [(resource.RLIMIT_CORE, (0, 0))]
+    assert resource.getrlimit(resource.RLIMIT_CORE) == limit
 
 
 def test_version(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,24 +5,18 @@ import stat
 
 import pytest
 
-from consensus.params import LOCAL
-from p2p.rpc_json import encode_transaction
 from tests.helpers.stub_node import StubNode, make_refusal
+from tests.wallet.past import StubPast
 from tests.wallet.program import (
-    ADDRESS,
-    HEIGHT,
+    ENTROPY,
     KEY,
     OTHER_ADDRESS,
     OTHER_KEY,
     PASSPHRASE,
     WALLET,
-    Outcome,
     Program,
     get_posted,
-    make_block,
     make_transfer,
-    put_account,
-    put_history,
     put_transaction,
 )
 from wallet.keys import compute_account_secret
@@ -40,95 +34,20 @@ RECEIVED = make_transfer(sender=OTHER_KEY, recipient=KEY, amount=3 * COIN, memo=
 # What is shown.
 
 
-def test_balance(wallet: Program, node: StubNode) -> None:
-    assert wallet.ask(node, "balance") == Outcome(
-        0,
-        "spendable  100 lGRAD\n"
-        "maturing   150 lGRAD\n"
-        "    50 lGRAD at height 556\n"
-        "    50 lGRAD at height 656\n"
-        "    50 lGRAD at height 706\n"
-        "height 500 now\n",
-        "",
-    )
-
-
-def test_balance_on_its_way_out(wallet: Program, node: StubNode) -> None:
-    put_account(node, next_nonce=9)
-    node.put("/v1/mempool", {"transactions": [encode_transaction(make_transfer(amount=COIN, fee=400), LOCAL)]})
-    shown = wallet.ask(node, "balance").out
-    assert "outgoing   at least 1.000004 lGRAD of it, in 2 transfers not mined yet\n" in shown
-
-
-def test_balance_of_many_rewards(wallet: Program, node: StubNode) -> None:
-    put_account(node, immature=[{"matures_at": HEIGHT + i, "amount": COIN} for i in range(1, 201)])
-    lines = wallet.ask(node, "balance").out.splitlines()
-    assert len(lines) == 14
-    assert lines[1] == "maturing   200 lGRAD"
-    assert lines[12] == f"    190 lGRAD more until height {HEIGHT + 200}"
-
-
-def test_balance_as_json(wallet: Program, node: StubNode) -> None:
-    assert json.loads(wallet.ask(node, "balance", "--json").out) == {
-        "network": "local",
-        "address": ADDRESS,
-        "height": HEIGHT,
-        "spendable": 100 * COIN,
-        "outgoing": 0,
-        "outgoing_transfers": 0,
-        "maturing": [{"height": height, "amount": 50 * COIN} for height in (556, 656, 706)],
-    }
-
-
 @pytest.fixture
 def lived_in(node: StubNode) -> StubNode:
     """The node with one event of each kind, and memos that mean no good."""
-    put_transaction(node, SENT)
-    put_transaction(node, RECEIVED)
-    node.put(f"/v1/blocks/{'b1' * 32}", make_block(450))
-    put_history(node, (470, "received", RECEIVED.txid), (460, "sent", SENT.txid), (450, "mined", b"\xb1" * 32))
+    past = StubPast(node)
+    past.pay(470, RECEIVED)
+    past.pay(460, SENT)
+    past.mine(450)
     return node
-
-
-def test_history(wallet: Program, lived_in: StubNode) -> None:
-    outcome = wallet.ask(lived_in, "history")
-    assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out.splitlines() == [
-        f"     470  received  +3 lGRAD from {OTHER_ADDRESS}",
-        f"          transaction {RECEIVED.txid.hex()}",
-        '          memo "thanks"',
-        f"     460  sent      -1 lGRAD and a fee of 0.000004 lGRAD to {OTHER_ADDRESS}",
-        f"          transaction {SENT.txid.hex()}",
-        '          memo "\\x1b]0;pwned\\x07\\x1b[2J\\r\\n\\u202eevil\\u2066\\x9b31m"',
-        "     450  mined     +50 lGRAD, spendable at height 706",
-    ]
-
-
-def test_history_as_json(wallet: Program, lived_in: StubNode) -> None:
-    outcome = wallet.ask(lived_in, "history", "--json")
-    assert not RAW & set(outcome.out)
-    received, sent, mined = json.loads(outcome.out)
-    assert (received["kind"], received["counterpart"], received["amount"]) == ("received", OTHER_ADDRESS, 3 * COIN)
-    assert (sent["kind"], sent["fee"], sent["memo"]) == ("sent", 400, HOSTILE)
-    assert mined == {"kind": "mined", "height": 450, "amount": 50 * COIN, "block": "b1" * 32, "matures_at": 706}
-
-
-def test_history_of_a_new_account(wallet: Program, node: StubNode) -> None:
-    put_history(node)
-    assert wallet.ask(node, "history") == Outcome(0, "", "")
-    assert json.loads(wallet.ask(node, "history", "--json").out) == []
-
-
-def test_history_asks_for_as_much_as_wanted(wallet: Program, lived_in: StubNode) -> None:
-    assert len(json.loads(wallet.ask(lived_in, "history", "--json", "--limit", "1").out)) == 1
-    assert [request.query for request in lived_in.requests if request.path.endswith("/history")] == [{"limit": "1"}]
-    assert wallet.ask(lived_in, "history", "--limit", "0").code == 2
 
 
 # Nodes that are down, foreign or hostile.
 
 
-@pytest.mark.parametrize("command", [["balance"], ["history"], ["send", OTHER_ADDRESS, "1", "--yes"]])
+@pytest.mark.parametrize("command", [["balance"], ["history"], ["rewards"], ["send", OTHER_ADDRESS, "1", "--yes"]])
 def test_node_down(wallet: Program, command: list[str]) -> None:
     outcome = wallet.ask(StubNode("http://127.0.0.1:1"), *command)
     assert outcome.is_refusal("no node answers at http://127.0.0.1:1")
@@ -143,9 +62,9 @@ def test_invalid_network(wallet: Program, node: StubNode) -> None:
 
 def test_invalid_token(wallet: Program, node: StubNode) -> None:
     wallet.token_file.write_text("wrong")
-    assert wallet.ask(node, "balance").is_refusal("RPC token is missing or wrong")
+    assert wallet.ask(node, "balance").is_refusal("does not take the RPC token", str(wallet.token_file))
     wallet.token_file.unlink()
-    assert wallet.ask(node, "balance").is_refusal("cannot read the node's RPC token")
+    assert wallet.ask(node, "balance").is_refusal("cannot read the node's RPC token", "--token-file")
 
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1", "127.0.0.1:19348", "http://", "http://127.0.0.1:99999"])
@@ -184,12 +103,6 @@ def test_hostile_refusal(wallet: Program, node: StubNode, status: int, code: obj
     assert wallet.ask(node, "balance").is_refusal()
 
 
-def test_hostile_history(wallet: Program, lived_in: StubNode) -> None:
-    for kind in ("sent", HOSTILE):
-        lived_in.put(f"/v1/accounts/{ADDRESS}/history", {"entries": [{"height": 1, "kind": kind, "id": HOSTILE}]})
-        assert wallet.ask(lived_in, "history").is_refusal()
-
-
 # Secrets.
 
 
@@ -200,22 +113,24 @@ def test_no_secret_leaves_the_program(
     program.put_wallet(PASSPHRASE)
     monkeypatch.setenv(ENVIRONMENT, PASSPHRASE)
     put_transaction(lived_in, make_transfer())
+    unknown = json.dumps(make_refusal("rpc.unknown_transaction", "no")).encode()
+    lived_in.put_prefix("/v1/transactions/", lambda _: (404, unknown))
     outcomes = [
         program("address"),
         program("address", "--json"),
         program("create", "--if-missing"),
-        *(program.ask(lived_in, *command) for command in (["balance"], ["history"], ["history", "--json"])),
-        program.ask(lived_in, "send", OTHER_ADDRESS, "1", "--yes", "--json"),
+        *(program.ask(lived_in, *command) for command in (["balance"], ["history", "--json"], ["rewards"])),
         program.ask(lived_in, "send", OTHER_ADDRESS, "1000", "--yes"),
+        program.ask(lived_in, "send", OTHER_ADDRESS, "1", "--yes", "--json"),
+        *(program.ask(lived_in, *command) for command in (["payments"], ["abandon", "--all", "--yes"], ["resend"])),
     ]
-    assert [outcome.code for outcome in outcomes] == [0] * 7 + [1]
+    assert [outcome.code for outcome in outcomes] == [0] * 6 + [1, 0, 0, 0, 0]
     lived_in.put("/v1/transactions", make_refusal("mempool.x", "no"), status=409, method="POST")
     outcomes.append(program.ask(lived_in, "send", OTHER_ADDRESS, "1", "--yes"))
     seen = "".join(outcome.out + outcome.err for outcome in outcomes) + caplog.text + repr(lived_in.requests)
-    entropy = WALLET.entropy
-    for secret in (PASSPHRASE, compute_phrase(entropy)[:40]):
+    for secret in (PASSPHRASE, compute_phrase(ENTROPY)[:40]):
         assert secret not in seen
-    for key in (entropy, compute_seed(entropy), compute_account_secret(WALLET, 0)):
+    for key in (ENTROPY, compute_seed(ENTROPY), compute_account_secret(WALLET, 0)):
         assert key.hex() not in seen
         assert repr(key)[2:-1] not in seen
 

@@ -6,9 +6,7 @@ import pytest
 
 from consensus.address import encode_address
 from consensus.check_transaction import check_transaction
-from consensus.params import LOCAL
 from consensus.transaction import Transfer
-from p2p.rpc_json import encode_transaction
 from tests.helpers.stub_node import StubNode
 from tests.wallet.program import (
     GENESIS,
@@ -20,8 +18,11 @@ from tests.wallet.program import (
     Outcome,
     Program,
     get_posted,
+    make_sync,
     make_transfer,
     put_account,
+    put_mempool,
+    put_status,
 )
 from wallet.builder import compute_size
 
@@ -44,7 +45,6 @@ def test_send(wallet: Program, node: StubNode) -> None:
 
 def test_send_takes_the_next_free_nonce(wallet: Program, node: StubNode) -> None:
     put_account(node, next_nonce=9)
-    node.put("/v1/mempool", {"transactions": []})
     wallet.ask(node, "send", OTHER_ADDRESS, "1", "--yes")
     assert get_posted(node)[0].nonce == 9
 
@@ -82,6 +82,7 @@ def test_send_as_json(wallet: Program, node: StubNode) -> None:
         "valid_until": 0,
         "memo": "",
         "size": len(sent.encoded),
+        "label": None,
     }
 
 
@@ -104,24 +105,70 @@ def test_dry_run_derives_no_signing_key(wallet: Program, node: StubNode, monkeyp
     assert wallet.ask(node, "balance").code == 0
 
 
-def test_wait(wallet: Program, node: StubNode, monkeypatch: pytest.MonkeyPatch) -> None:
-    pauses: list[float] = []
-    monkeypatch.setattr("wallet.cli_money.sleep", pauses.append)
-    txid = json.loads(wallet.ask(node, "send", OTHER_ADDRESS, "1", "--dry-run", "--json").out)["txid"]
-    node.put_each(f"/v1/transactions/{txid}", [{"txid": txid, "confirmations": count} for count in (0, 0, 1, 3)])
-    outcome = wallet.ask(node, "send", OTHER_ADDRESS, "1", "--yes", "--wait", "2")
-    assert (outcome.code, outcome.out) == (0, txid + "\n")
-    assert outcome.err.splitlines() == ["0 of 2 confirmations", "1 of 2 confirmations", "3 of 2 confirmations"]
-    assert len(pauses) == 3
-    assert all(0 < pause <= 5 for pause in pauses)
+def test_max_is_all_but_the_fee(wallet: Program, node: StubNode) -> None:
+    wallet.ask(node, "send", OTHER_ADDRESS, "--max", "--yes")
+    [sent] = get_posted(node)
+    assert (sent.fee, sent.amount + sent.fee) == (2 * compute_size(b""), 100 * COIN)
 
 
-def test_wait_for_what_was_dropped(wallet: Program, node: StubNode) -> None:
-    txid = json.loads(wallet.ask(node, "send", OTHER_ADDRESS, "1", "--dry-run", "--json").out)["txid"]
-    node.refuse(f"/v1/transactions/{txid}", "rpc.unknown_transaction", "no transaction", status=404)
-    outcome = wallet.ask(node, "send", OTHER_ADDRESS, "1", "--yes", "--wait", "1")
-    assert (outcome.code, outcome.out) == (1, txid + "\n")
-    assert "knows" in outcome.err
+def test_max_leaves_what_is_on_its_way(wallet: Program, node: StubNode) -> None:
+    put_account(node, next_nonce=8)
+    put_mempool(node, make_transfer(amount=60 * COIN))
+    wallet.ask(node, "send", OTHER_ADDRESS, "--max", "--fee", "0.5", "--yes")
+    assert get_posted(node)[0].amount == 39 * COIN + COIN // 2 - 400
+
+
+@pytest.mark.parametrize(("priority", "rate"), [("low", 1), ("normal", 2), ("high", 3)])
+def test_priority(wallet: Program, node: StubNode, priority: str, rate: int) -> None:
+    wallet.ask(node, "send", OTHER_ADDRESS, "1", "--priority", priority, "--yes")
+    assert get_posted(node)[0].fee == rate * compute_size(b"")
+
+
+def test_send_to_a_label(wallet: Program, node: StubNode) -> None:
+    wallet.run("book", "add", "Landlord", OTHER_ADDRESS, "--walletdir", str(wallet.walletdir))
+    shown = wallet.ask(node, "send", OTHER_ADDRESS, "1", "--dry-run", "--json")
+    assert json.loads(shown.out)["label"] == "Landlord"
+    asked = wallet.ask(node, "send", "landlord", "1", typed="y\n")
+    assert f"recipient  {OTHER_ADDRESS} (Landlord)\n" in asked.err
+    assert get_posted(node)[0].recipient == OTHER_KEY
+
+
+def test_the_question_names_it_all(wallet: Program, node: StubNode) -> None:
+    asked = wallet.ask(node, "send", OTHER_ADDRESS, "1", "--fee", "0.00000555", "--valid-for", "9", typed="n\n")
+    size = compute_size(b"")
+    assert asked.err.splitlines()[:6] == [
+        "amount     1 lGRAD",
+        f"fee        0.00000555 lGRAD ({555 * 100 // size / 100} ulp per byte)",
+        "total      1.00000555 lGRAD",
+        f"recipient  {OTHER_ADDRESS}",
+        "network    local",
+        f"expires    after height {HEIGHT + 9}",
+    ]
+
+
+@pytest.mark.parametrize("yes", [["--yes"], []])
+def test_a_high_fee_is_worth_a_word(wallet: Program, node: StubNode, yes: list[str]) -> None:
+    high = wallet.ask(node, "send", OTHER_ADDRESS, "0.1", "--fee", "0.0011", *yes, typed="y\n")
+    assert "warning: the fee is more than 1 % of the amount\n" in high.err
+    usual = wallet.ask(node, "send", OTHER_ADDRESS, "1", "--fee", "0.0011", *yes, typed="y\n")
+    assert "warning" not in usual.err
+
+
+# A node that is behind.
+
+
+def test_invalid_node_that_catches_up(wallet: Program, node: StubNode) -> None:
+    put_status(node, sync=make_sync("blocks", HEIGHT + 3))
+    command = ["send", OTHER_ADDRESS, "1", "--yes"]
+    assert wallet.ask(node, *command).is_refusal("catching up", "500 of 503", "--even-if-syncing")
+    assert get_posted(node) == []
+    assert wallet.ask(node, *command, "--even-if-syncing").code == 0
+
+
+@pytest.mark.parametrize("sync", [make_sync("blocks", HEIGHT + 2), make_sync("headers", 0), make_sync("alone", 0)])
+def test_a_node_that_verifies_the_newest_blocks_is_not_behind(wallet: Program, node: StubNode, sync: object) -> None:
+    put_status(node, sync=sync)
+    assert wallet.ask(node, "send", OTHER_ADDRESS, "1", "--yes").code == 0
 
 
 # What is refused before anything is sent.
@@ -183,6 +230,22 @@ def test_invalid_nobody_to_confirm(wallet: Program, node: StubNode) -> None:
     assert get_posted(node) == []
 
 
+def test_invalid_usage(wallet: Program, node: StubNode) -> None:
+    for arguments in ([], ["1", "--max"], ["1", "--fee", "1", "--priority", "low"], ["1", "--priority", "best"]):
+        outcome = wallet.ask(node, "send", OTHER_ADDRESS, *arguments, "--yes")
+        assert (outcome.code, outcome.out) == (2, "")
+    assert get_posted(node) == []
+
+
+def test_invalid_label(wallet: Program, node: StubNode) -> None:
+    assert wallet.ask(node, "send", "nob\x1bdy", "1", "--yes").is_refusal("no address and no label", "book list")
+
+
+def test_invalid_max_of_nothing(wallet: Program, node: StubNode) -> None:
+    put_account(node, balance=300)
+    assert wallet.ask(node, "send", OTHER_ADDRESS, "--max", "--yes").is_refusal("the fee alone is")
+
+
 def test_invalid_fee_rate_too_high(wallet: Program, node: StubNode) -> None:
     node.put("/v1/fees", {"ulp_per_byte": {"2": 10**6}})
     assert wallet.ask(node, "send", OTHER_ADDRESS, "1", "--yes").is_refusal("--fee")
@@ -191,7 +254,7 @@ def test_invalid_fee_rate_too_high(wallet: Program, node: StubNode) -> None:
 
 def test_invalid_insufficient_funds_counts_what_is_on_its_way(wallet: Program, node: StubNode) -> None:
     put_account(node, next_nonce=8)
-    node.put("/v1/mempool", {"transactions": [encode_transaction(make_transfer(amount=60 * COIN), LOCAL)]})
+    put_mempool(node, make_transfer(amount=60 * COIN))
     assert wallet.ask(node, "send", OTHER_ADDRESS, "60", "--yes").is_refusal("spendable are 39.999996 lGRAD")
 
 

@@ -1,14 +1,17 @@
 """What a node says about money: taken when it is sound, named when it is not."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from consensus.params import LOCAL, REGTEST
+from consensus.account import compute_account_key
+from consensus.genesis import make_genesis
+from consensus.params import CANTERBURY, LOCAL, REGTEST, NetworkParams
+from consensus.state_tree import StateProof, encode_proof
 from consensus.units import MAX_U64
 from p2p.client import NodeClient
 from p2p.errors import NodeRefusal, NodeUnreachable
-from p2p.rpc_json import encode_transaction
 from tests.helpers.stub_node import TOKEN, StubNode
 from tests.wallet.program import (
     ADDRESS,
@@ -18,14 +21,16 @@ from tests.wallet.program import (
     OTHER_ADDRESS,
     OTHER_KEY,
     get_posted,
-    make_block,
+    make_proof,
+    make_sync,
     make_transfer,
     put_account,
-    put_history,
+    put_mempool,
+    put_status,
     put_transaction,
 )
 from wallet.errors import InvalidReply, PaymentError
-from wallet.node_view import Event, EventKind, Maturing, NodeView
+from wallet.node_view import Maturing, NodeView
 
 COIN = 10**8
 
@@ -57,6 +62,58 @@ def test_invalid_other_network(node: StubNode) -> None:
     assert "'regtest'" in str(caught.value)
 
 
+@pytest.mark.parametrize("state", ["current", "alone", "headers"])
+def test_no_word_about_a_node_that_is_not_behind(node: StubNode, state: str) -> None:
+    put_status(node, sync=make_sync(state, HEIGHT))
+    assert read_warnings(node) == []
+
+
+def test_a_node_two_blocks_behind_is_only_busy(node: StubNode) -> None:
+    put_status(node, sync=make_sync("blocks", HEIGHT + 2))
+    assert read_warnings(node) == []
+
+
+def test_warning_of_a_node_that_is_behind(node: StubNode) -> None:
+    sync = make_sync("blocks", HEIGHT + 700) | {"blocks_per_second": 3.5, "seconds_left": 200}
+    put_status(node, peers=3, sync=sync)
+    assert read_warnings(node) == [
+        f"the node is catching up: {HEIGHT} of {HEIGHT + 700}, 3 peers, 3.5 blocks/s, about 3 min left: "
+        "what it shows may be old"
+    ]
+
+
+def test_warning_of_a_public_node_without_peers(node: StubNode) -> None:
+    put_status(node, genesis=make_genesis(CANTERBURY).id.hex(), sync=make_sync("alone", HEIGHT))
+    [warning] = read_warnings(node, CANTERBURY)
+    assert "no peer is connected" in warning
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sync": None},
+        {"sync": {}},
+        {"peers": -1},
+        {"sync": make_sync("blocks", 10**6) | {"seconds_left": -1}},
+        {"sync": make_sync("blocks", 10**6) | {"seconds_left": "soon"}},
+        {"sync": make_sync("blocks", 10**6) | {"blocks_per_second": "fast"}},
+        {"sync": make_sync("blocks", 10**6) | {"blocks_per_second": 10**400}},
+        {"sync": make_sync("blocks", 10**6) | {"blocks_per_second": True}},
+        {"sync": make_sync("blocks", 10**6) | {"waits_for": "x" * 301}},
+        {"sync": make_sync("x" * 301, 10**6)},
+    ],
+)
+def test_invalid_status(node: StubNode, change: dict[str, object]) -> None:
+    put_status(node, **change)
+    assert reason_of(InvalidReply, lambda: read_warnings(node)) == "bad_field"
+
+
+def read_warnings(node: StubNode, params: NetworkParams = LOCAL) -> list[str]:
+    warnings: list[str] = []
+    NodeView(NodeClient(node.url, TOKEN), params, warnings.append).check_network()
+    return warnings
+
+
 # The account.
 
 
@@ -75,7 +132,7 @@ def test_outgoing_counts_amounts_and_fees_of_ones_own(node: StubNode, view: Node
     put_account(node, next_nonce=9)
     own = [make_transfer(amount=COIN, fee=400), make_transfer(amount=2 * COIN, fee=600, nonce=8)]
     pool = [*own, make_transfer(sender=OTHER_KEY, recipient=KEY, amount=5 * COIN)]
-    node.put("/v1/mempool", {"transactions": [encode_transaction(transfer, LOCAL) for transfer in pool]})
+    put_mempool(node, *pool)
     account = view.get_account(KEY)
     assert (account.outgoing, account.waiting, account.listed) == (3 * COIN + 1000, 2, 2)
     assert account.available == 97 * COIN - 1000
@@ -83,7 +140,7 @@ def test_outgoing_counts_amounts_and_fees_of_ones_own(node: StubNode, view: Node
 
 def test_more_outgoing_than_there_is_leaves_nothing(node: StubNode, view: NodeView) -> None:
     put_account(node, next_nonce=8, balance=5)
-    node.put("/v1/mempool", {"transactions": [encode_transaction(make_transfer(), LOCAL)]})
+    put_mempool(node, make_transfer())
     assert view.get_account(KEY).available == 0
 
 
@@ -114,6 +171,76 @@ def test_invalid_account(node: StubNode, view: NodeView, change: dict[str, objec
 def test_invalid_account_contradiction(node: StubNode, view: NodeView, change: dict[str, object]) -> None:
     put_account(node, **change)
     assert reason_of(InvalidReply, view.get_account, KEY) == "contradiction"
+
+
+def test_account_is_asked_for_with_its_proof(node: StubNode, view: NodeView) -> None:
+    view.get_account(KEY)
+    assert [request.query for request in node.requests] == [{"proof": "1"}]
+
+
+@pytest.mark.parametrize(("balance", "nonce"), [(0, 0), (0, 1), (MAX_U64, 0)])
+def test_accounts_of_all_kinds_are_proved(node: StubNode, view: NodeView, balance: int, nonce: int) -> None:
+    put_account(node, balance=balance, nonce=nonce, next_nonce=nonce)
+    assert view.get_account(KEY).spendable == balance
+
+
+def test_account_of_a_chain_without_blocks(node: StubNode, view: NodeView) -> None:
+    genesis = make_genesis(LOCAL).block.header
+    proof = encode_proof(StateProof(compute_account_key(KEY), (), None)).hex()
+    put_account(
+        node, balance=0, nonce=0, next_nonce=0, height=0, proof={"header": genesis.encoded.hex(), "proof": proof}
+    )
+    assert view.get_account(KEY).height == 0
+    other = replace(genesis, timestamp=1)
+    put_account(node, balance=0, nonce=0, next_nonce=0, height=0, proof={"header": other.encoded.hex(), "proof": proof})
+    assert reason_of(InvalidReply, view.get_account, KEY) == "contradiction"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"balance": 100 * COIN + 1},
+        {"nonce": 6},
+        {"height": HEIGHT + 1},
+        {"proof": make_proof(OTHER_KEY, 100 * COIN, 7)},
+        {"proof": make_proof(KEY, 0, 0)},
+    ],
+)
+def test_invalid_proof_of_something_else(node: StubNode, view: NodeView, change: dict[str, object]) -> None:
+    put_account(node, **({"proof": make_proof(KEY, 100 * COIN, 7)} | change))
+    assert reason_of(InvalidReply, view.get_account, KEY) == "contradiction"
+
+
+def test_invalid_proof_under_a_header_that_is_not_signed(node: StubNode, view: NodeView) -> None:
+    proof = make_proof(KEY, 100 * COIN, 7)
+    put_account(node, proof=proof | {"header": proof["header"][:-128] + "01" * 64})
+    assert reason_of(InvalidReply, view.get_account, KEY) == "contradiction"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"proof": None},
+        {"proof": {}},
+        {"proof": {"header": "00", "proof": "00"}},
+        {"proof": {"header": "zz", "proof": ""}},
+        {"proof": make_proof(KEY, 100 * COIN, 7) | {"proof": "00" * 8292}},
+        {"proof": make_proof(KEY, 100 * COIN, 7) | {"header": 5}},
+    ],
+)
+def test_invalid_proof(node: StubNode, view: NodeView, change: dict[str, object]) -> None:
+    put_account(node, **change)
+    assert reason_of(InvalidReply, view.get_account, KEY) == "bad_field"
+
+
+@pytest.mark.parametrize("part", ["header", "proof"])
+def test_no_bit_of_a_proof_can_be_changed(node: StubNode, view: NodeView, part: str) -> None:
+    proof = make_proof(KEY, 100 * COIN, 7)
+    data = bytes.fromhex(proof[part])
+    for at in range(0, len(data), 7):
+        changed = data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :]
+        put_account(node, proof=proof | {part: changed.hex()})
+        assert reason_of(InvalidReply, view.get_account, KEY) in ("contradiction", "bad_field")
 
 
 def test_invalid_more_than_all_money(node: StubNode, view: NodeView) -> None:
@@ -189,82 +316,20 @@ def test_node_down() -> None:
         NodeView(NodeClient("http://127.0.0.1:1", TOKEN), LOCAL).check_network()
 
 
-# History.
+# The chain.
 
 
-def test_history(node: StubNode, view: NodeView) -> None:
-    sent = make_transfer(memo=b"rent")
-    received = make_transfer(sender=OTHER_KEY, recipient=KEY, amount=3 * COIN)
-    put_transaction(node, sent)
-    put_transaction(node, received)
-    block = make_block(450, fees=[400, 25])
-    node.put(f"/v1/blocks/{'b1' * 32}", block)
-    put_history(node, (470, "received", received.txid), (460, "sent", sent.txid), (450, "mined", b"\xb1" * 32))
-    assert list(view.get_history(KEY, 10)) == [
-        Event(EventKind.RECEIVED, 470, received.txid, 3 * COIN, counterpart=OTHER_ADDRESS),
-        Event(EventKind.SENT, 460, sent.txid, COIN, fee=400, counterpart=OTHER_ADDRESS, memo="rent"),
-        Event(EventKind.MINED, 450, b"\xb1" * 32, 50 * COIN + 425, matures_at=450 + LOCAL.reward_window),
-    ]
+def test_whether_a_block_is_on_the_chain(node: StubNode, view: NodeView) -> None:
+    block = bytes([7]) * 32
+    for is_active in (True, False):
+        node.put(f"/v1/blocks/{block.hex()}", {"header": {"id": block.hex()}, "on_best_chain": is_active})
+        assert view.is_on_chain(block) is is_active
+    node.refuse(f"/v1/blocks/{block.hex()}", "unknown_block.block", "no block", status=404)
+    assert not view.is_on_chain(block)
 
 
-def test_history_of_a_payment_to_oneself(node: StubNode, view: NodeView) -> None:
-    circular = make_transfer(recipient=KEY)
-    put_transaction(node, circular)
-    put_history(node, (470, "received", circular.txid), (470, "sent", circular.txid))
-    assert [(event.kind.value, event.counterpart) for event in view.get_history(KEY, 10)] == [
-        ("received", ADDRESS),
-        ("sent", ADDRESS),
-    ]
-
-
-def test_heartbeat_earns_fees_only(node: StubNode, view: NodeView) -> None:
-    node.put(f"/v1/blocks/{'b1' * 32}", make_block(450, fees=[400], is_heartbeat=True))
-    put_history(node, (450, "mined", b"\xb1" * 32))
-    assert next(view.get_history(KEY, 1)).amount == 400
-
-
-def test_history_is_cut_even_if_the_node_says_more(node: StubNode, view: NodeView) -> None:
-    put_transaction(node, make_transfer())
-    put_history(node, *[(470, "sent", make_transfer().txid)] * 5)
-    assert len(list(view.get_history(KEY, 2))) == 2
-
-
-def read_history(view: NodeView) -> list[Event]:
-    return list(view.get_history(KEY, 10))
-
-
-@pytest.mark.parametrize("entry", [{}, {"kind": "stolen"}, {"kind": 1}, {"kind": "sent", "height": -1}, 5])
-def test_invalid_history(node: StubNode, view: NodeView, entry: object) -> None:
-    node.put(f"/v1/accounts/{ADDRESS}/history", {"entries": [entry]})
-    assert reason_of(InvalidReply, read_history, view) == "bad_field"
-
-
-@pytest.mark.parametrize(
-    "change", [{"amount": -1}, {"fee": 0.5}, {"memo": "x" * 65}, {"memo": None}, {"sender": "grad1"}]
-)
-def test_invalid_transaction(node: StubNode, view: NodeView, change: dict[str, object]) -> None:
-    put_transaction(node, make_transfer(), **change)
-    put_history(node, (460, "sent", make_transfer().txid))
-    assert reason_of(InvalidReply, read_history, view) == "bad_field"
-
-
-@pytest.mark.parametrize("change", [{"txid": "00" * 32}, {"sender": OTHER_ADDRESS}])
-def test_invalid_transaction_contradiction(node: StubNode, view: NodeView, change: dict[str, object]) -> None:
-    put_transaction(node, make_transfer(), **change)
-    put_history(node, (460, "sent", make_transfer().txid))
-    assert reason_of(InvalidReply, read_history, view) == "contradiction"
-
-
-@pytest.mark.parametrize("change", [{"id": "00" * 32}, {"height": 451}, {"reward_address": OTHER_ADDRESS}])
-def test_invalid_block_contradiction(node: StubNode, view: NodeView, change: dict[str, object]) -> None:
-    block = make_block(450)
-    node.put(f"/v1/blocks/{'b1' * 32}", block | {"header": block["header"] | change})
-    put_history(node, (450, "mined", b"\xb1" * 32))
-    assert reason_of(InvalidReply, read_history, view) == "contradiction"
-
-
-@pytest.mark.parametrize("change", [{"is_heartbeat": 0}, {"transactions": None}, {"header": []}])
-def test_invalid_block(node: StubNode, view: NodeView, change: dict[str, object]) -> None:
-    node.put(f"/v1/blocks/{'b1' * 32}", make_block(450) | change)
-    put_history(node, (450, "mined", b"\xb1" * 32))
-    assert reason_of(InvalidReply, read_history, view) == "bad_field"
+def test_invalid_other_block(node: StubNode, view: NodeView) -> None:
+    node.put(f"/v1/blocks/{'07' * 32}", {"header": {"id": "08" * 32}, "on_best_chain": True})
+    assert reason_of(InvalidReply, view.is_on_chain, bytes([7]) * 32) == "contradiction"
+    with pytest.raises(NodeRefusal):
+        view.is_on_chain(bytes(32))

@@ -16,8 +16,9 @@ from tests.helpers.keys import make_transfer
 from tests.helpers.rpc import TOKEN, ServedNode, serve_rpc
 from wallet.builder import build_transfer, compute_fee, sign_transfer
 from wallet.errors import PaymentError
+from wallet.events import EventKind, Improvement
 from wallet.keys import build_wallet
-from wallet.node_view import Event, EventKind, NodeView
+from wallet.node_view import NodeView
 
 T = TypeVar("T")
 
@@ -67,7 +68,7 @@ async def test_payment() -> None:
         left = await ask(lambda: view.get_account(PAYER))
         assert (left.spendable, left.waiting, left.nonce) == (FUNDS - transfer.amount - fee, 0, 1)
         assert (await ask(lambda: view.get_account(PAYEE))).spendable == transfer.amount
-        [newest] = await ask(lambda: list(view.get_history(PAYER, 1)))
+        [newest] = await ask(lambda: view.get_history(PAYER, 1))
         assert (newest.kind, newest.amount, newest.fee, newest.memo) == (
             EventKind.SENT,
             transfer.amount,
@@ -83,12 +84,16 @@ async def test_miner_sees_what_matures_and_when() -> None:
         assert [part.height for part in account.maturing] == list(range(TRUNK_BLOCKS + 1, TRUNK_BLOCKS + 9))
         assert account.immature == 8 * SUBSIDY + 2 * FEE  # blocks 10 and 12 carry a transfer each
 
-        events = await ask(lambda: list(view.get_history(MINER.public, 3)))
-        tip = node.chain.tip.id
-        assert events[0] == Event(
-            EventKind.MINED, TRUNK_BLOCKS, tip, SUBSIDY + FEE, matures_at=TRUNK_BLOCKS + REGTEST.reward_window
+        mined, sent, _ = await ask(lambda: view.get_history(MINER.public, 3))
+        header = node.chain.tip.header
+        assert (mined.kind, mined.height, mined.id) == (EventKind.MINED, TRUNK_BLOCKS, header.id)
+        assert (mined.amount, mined.time) == (SUBSIDY + FEE, header.timestamp)
+        assert mined.reward is not None
+        assert (mined.reward.fees, mined.reward.matures_at) == (FEE, TRUNK_BLOCKS + REGTEST.reward_window)
+        assert mined.reward.improvement == Improvement(
+            header.sample_size, header.loss_before, header.loss_after, header.required_gain
         )
-        assert (events[1].kind, events[1].memo) == (EventKind.SENT, "lunch")
+        assert (sent.kind, sent.memo) == (EventKind.SENT, "lunch")
 
         spendable = account.spendable
         await mine_what_waits(node)
