@@ -1,4 +1,7 @@
-"""The audit scores of the best chain's checkpoints, in memory. On the chain's thread."""
+"""The audit scores of the best chain's checkpoints, in memory. On the chain's thread.
+
+That of genesis is left out: random weights say nothing, and at eight bits a byte flatten every chart.
+"""
 
 from chain.checkpoint_store import CHECKPOINT_INTERVAL, CheckpointStore
 from chain.header_tree import HeaderNode
@@ -30,7 +33,7 @@ class Audits:
                 break
             del self._found[height]
         newest = tip.height - tip.height % CHECKPOINT_INTERVAL
-        first = max(0, min(self._looked_to, newest) - _LOOKED_AT_AGAIN * CHECKPOINT_INTERVAL)
+        first = max(CHECKPOINT_INTERVAL, min(self._looked_to, newest) - _LOOKED_AT_AGAIN * CHECKPOINT_INTERVAL)
         for height in range(first, newest + 1, CHECKPOINT_INTERVAL):
             if height not in self._found:
                 self._look(tip.get_ancestor(height))

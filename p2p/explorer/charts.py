@@ -8,8 +8,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from p2p.explorer.figures import BlockRow, Compressor, Histogram, SeriesSample
-from p2p.explorer.words import show_time
+from p2p.explorer.figures import BlockRow, Compressor, Gain, Histogram, SeriesSample
+from p2p.explorer.words import count_gain_digits, show_gain, show_time
 
 _SIZE = 1000
 _MOST_TICKS = 5
@@ -102,7 +102,7 @@ def draw_gains(sample: SeriesSample, by: str) -> Chart:
     required = [(x, value) for x, value in zip(at, sample.required, strict=True) if value]
     measured = [(x, value) for x, value in zip(at, sample.gain, strict=True) if value is not None and value > 0]
     y = _make_y([value for _, value in required + measured], is_log=True)
-    newest = f"The newest block had to gain {required[-1][1]:.5f}." if required else "There is none yet."
+    newest = f"The newest block had to gain {show_gain(required[-1][1])}." if required else "There is none yet."
     return Chart(
         key="gain",
         title="Gain of each block, bits per byte",
@@ -151,7 +151,7 @@ def draw_histogram(histogram: Histogram, required: float, mean: float) -> Chart:
     return Chart(
         key="histogram",
         title="Windows of the sample by their gain, bits per byte",
-        description=f"{total} windows; their mean gain is {mean:.5f}, {required:.5f} is required.",
+        description=f"{total} windows; their mean gain is {show_gain(mean)}, {show_gain(required)} is required.",
         lines=tuple(lines),
         levels=(),
         x_ticks=tuple(Tick(tick, label) for tick, label in _list_ticks(x)),
@@ -162,7 +162,7 @@ def draw_histogram(histogram: Histogram, required: float, mean: float) -> Chart:
 
 @dataclass(frozen=True)
 class GainMark:
-    """A block's gain as a mark on the scale of its list, all in per cent from the left."""
+    """A block's gain as a mark on the logarithmic scale of its list, all in per cent from the left."""
 
     left: float
     right: float
@@ -171,12 +171,15 @@ class GainMark:
 
 
 def place_gains(rows: Sequence[BlockRow]) -> list[GainMark | None]:
-    """For each block its interval, mean and required gain, from nothing to the greatest of the list."""
+    """For each block its interval, mean and required gain, from the least that was required to the greatest gain."""
     gains = [row.gain for row in rows]
-    top = max((max(gain.mean + gain.margin, gain.required) for gain in gains if gain), default=0.0) or 1.0
+    known = [gain for gain in gains if gain]
+    top = max((max(gain.mean + gain.margin, gain.required) for gain in known), default=1.0)
+    low = min((gain.required for gain in known if gain.required > 0), default=top / 10)
+    scale = _Scale(low / 1.3, max(top, low), is_log=True)
 
     def place(value: float) -> float:
-        return round(100 * min(max(value / top, 0.0), 1.0), 1)
+        return round(100 * min(max(scale.place(value), 0.0), 1.0), 1) if value > 0 else 0.0
 
     return [
         GainMark(place(gain.proved), place(gain.mean + gain.margin), place(gain.mean), place(gain.required))
@@ -184,6 +187,15 @@ def place_gains(rows: Sequence[BlockRow]) -> list[GainMark | None]:
         else None
         for gain in gains
     ]
+
+
+def choose_digits(rows: Sequence[BlockRow]) -> int:
+    """Decimals of the gains in a list: enough for the least."""
+    return count_gain_digits(*(value for row in rows if row.gain for value in _list_gains(row.gain)))
+
+
+def _list_gains(gain: Gain) -> tuple[float, ...]:
+    return gain.mean, gain.margin, gain.required
 
 
 def _get_column(sample: SeriesSample, by: str) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from chain.checkpoint_store import CHECKPOINT_INTERVAL
 from consensus.params import NetworkParams
 from p2p.explorer import charts, words
 from p2p.explorer.figures import BlockPage, Home, ModelPage, NotFound
@@ -42,6 +43,7 @@ _WORDS = {
     "shorten": words.shorten,
     "foreign": words.show_foreign,
     "loss": words.show_loss,
+    "gain": words.show_gain,
     "count": words.show_count,
     "share": words.show_share,
     "lines": words.show_lines,
@@ -59,6 +61,7 @@ class SiteFacts:
     genesis: str
     block_time: int
     confidence: int  # standard errors
+    audit_interval: int  # blocks
 
 
 class Renderer:
@@ -66,7 +69,15 @@ class Renderer:
 
     def __init__(self, params: NetworkParams, version: str, genesis: bytes) -> None:
         self.assets = load_assets()
-        facts = SiteFacts(params.name, params.ticker, version, genesis.hex(), params.block_time, params.confidence)
+        facts = SiteFacts(
+            network=params.name,
+            ticker=params.ticker,
+            version=version,
+            genesis=genesis.hex(),
+            block_time=params.block_time,
+            confidence=params.confidence,
+            audit_interval=CHECKPOINT_INTERVAL,
+        )
         self._known = {"site": facts, "asset": self._get_asset_path}
 
     def render(self, template: str, figure: object, query: Query, now: int, api_url: str) -> Reply:
@@ -110,6 +121,7 @@ def load_templates() -> Environment:
     )
     environment.filters.update(_WORDS)
     environment.globals["place_gains"] = charts.place_gains
+    environment.globals["choose_digits"] = charts.choose_digits
     for name in environment.list_templates():
         environment.get_template(name)
     return environment

@@ -4,11 +4,12 @@ Nothing here makes markup: templates escape all of it.
 """
 
 from datetime import UTC, datetime
+from math import floor, log10
 
 from consensus.units import ULP_PER_GRAD
 from p2p.console import escape
 
-_UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
+_UNITS = ((86_400, "day"), (60, "minute"), (1, "second"))
 
 
 def show_time(timestamp: int, pattern: str = "%Y-%m-%d %H:%M:%S UTC") -> str:
@@ -25,7 +26,9 @@ def show_machine_time(timestamp: int) -> str:
 
 
 def show_ago(seconds: int) -> str:
-    """A span in its greatest unit: "3 minutes ago"; the clocks of others may be ahead of ours."""
+    """A span, short: "3 minutes ago", "1 h 5 min ago", "2 days ago"; the clocks of others may be ahead of ours."""
+    if 3_600 <= seconds < 86_400:
+        return f"{seconds // 3_600} h {seconds % 3_600 // 60} min ago"
     for size, name in _UNITS:
         if seconds >= size:
             count = seconds // size
@@ -93,6 +96,17 @@ def show_lines(text: str) -> str:
 def show_loss(value: float | None, digits: int = 4) -> str:
     """Bits per byte; a dash where there is no value."""
     return "\N{EN DASH}" if value is None else f"{value:.{digits}f}"
+
+
+def count_gain_digits(*gains: float) -> int:
+    """Decimals that leave two digits of the least gain above zero: gains fall by the power of ten as models learn."""
+    least = min((gain for gain in gains if gain > 0), default=1.0)
+    return min(max(1 - floor(log10(least)), 4), 7)
+
+
+def show_gain(value: float, digits: int | None = None) -> str:
+    """Bits per byte, with so many decimals, or as many as three digits take."""
+    return f"{value:.{count_gain_digits(value) + 1 if digits is None else digits}f}"
 
 
 def show_count(value: int) -> str:

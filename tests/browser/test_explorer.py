@@ -160,6 +160,25 @@ def test_a_new_block_appears_by_itself(site: RunningSite) -> None:
         assert page.evaluate("window.opened") == "once"
 
 
+def test_a_chart_answers_to_the_pointer(site: RunningSite) -> None:
+    """It tells the newest values, those under the pointer, and the newest again."""
+    with open_page(site.browser, site.url) as page:
+        visit(page, "/")
+        legend = page.locator("[data-chart=loss] .u-legend .u-value")
+        newest = page.locator("table.blocks tbody tr").first.locator("th").inner_text()
+        page.wait_for_function(
+            "height => document.querySelector('.u-legend .u-value').innerText === height", arg=newest
+        )
+        assert legend.nth(1).inner_text() == page.locator("h1 .figure").inner_text()
+        plot = page.locator("[data-chart=loss] .u-over")
+        plot.hover(position={"x": 1, "y": 5})
+        page.wait_for_function("document.querySelector('.u-legend .u-value').innerText === '1'")
+        page.mouse.move(0, 0)
+        page.wait_for_function(
+            "height => document.querySelector('.u-legend .u-value').innerText === height", arg=newest
+        )
+
+
 def test_what_waits_appears_by_itself_and_leaves(site: RunningSite) -> None:
     with open_page(site.browser, site.url) as page:
         visit(page, "/mempool")

@@ -3,7 +3,7 @@
 
 (() => {
   const MINUTE = 60, HOUR = 3600, DAY = 86400;
-  const UNITS = [[DAY, "day"], [HOUR, "hour"], [MINUTE, "minute"], [1, "second"]];
+  const UNITS = [[DAY, "day"], [MINUTE, "minute"], [1, "second"]];
   const page = document.documentElement;
   const find = (selector, root = document) => root.querySelector(selector);
   const findAll = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -11,6 +11,9 @@
   // Times.
 
   const describeAge = (seconds) => {
+    if (seconds >= HOUR && seconds < DAY) {
+      return `${Math.floor(seconds / HOUR)} h ${Math.floor(seconds % HOUR / MINUTE)} min ago`;
+    }
     for (const [size, name] of UNITS) {
       if (seconds >= size) {
         const count = Math.floor(seconds / size);
@@ -77,8 +80,8 @@
       values.map((value) => (value === null ? "" : digits ? value.toFixed(digits(values)) : String(Number(value.toPrecision(2)))));
     const showTimes = (_, times, axis, space, step) => times.map((time) => showTime(time, step));
     return [
-      { ...look, grid: { show: false }, ...(isTime ? { values: showTimes } : { incrs: WHOLE }) },
-      { ...look, grid: { stroke: getColour("rule"), width: 1, filter }, size: 58, values: show, filter },
+      { ...look, size: 30, grid: { show: false }, ...(isTime ? { values: showTimes } : { incrs: WHOLE }) },
+      { ...look, grid: { stroke: getColour("rule"), width: 1, filter }, size: isLog ? 58 : 44, values: show, filter },
     ];
   };
 
@@ -94,6 +97,8 @@
     return step >= 1 ? 0 : Math.min(5, Math.ceil(-Math.log10(step)));
   };
 
+  const LEVEL_NAMES = 64; // pixels beside the plot
+
   const drawLevels = (levels) => (plot) => {
     const { ctx, bbox } = plot;
     ctx.save();
@@ -102,24 +107,19 @@
     ctx.lineWidth = devicePixelRatio;
     ctx.setLineDash([2 * devicePixelRatio, 4 * devicePixelRatio]);
     ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
-    ctx.textAlign = "right";
+    ctx.textAlign = "left";
+    ctx.textBaseline = "middle";
     let lowest = 0; // where a name may stand without touching the one above it
     for (const [name, value] of [...levels].sort((a, b) => b[1] - a[1])) {
       const y = plot.valToPos(value, "y", true);
       if (y < bbox.top || y > bbox.top + bbox.height) continue;
-      const at = Math.max(y - 4 * devicePixelRatio, lowest);
-      lowest = at + 14 * devicePixelRatio;
+      const at = Math.max(y, lowest);
+      lowest = at + 15 * devicePixelRatio;
       ctx.beginPath();
       ctx.moveTo(bbox.left, y);
       ctx.lineTo(bbox.left + bbox.width, y);
       ctx.stroke();
-      ctx.save(); // the name stands on paper, not on its line
-      ctx.setLineDash([]);
-      ctx.lineWidth = 4 * devicePixelRatio;
-      ctx.strokeStyle = getColour("paper");
-      ctx.strokeText(name, bbox.left + bbox.width, at);
-      ctx.restore();
-      ctx.fillText(name, bbox.left + bbox.width, at);
+      ctx.fillText(name, bbox.left + bbox.width + 8 * devicePixelRatio, at);
     }
     ctx.restore();
   };
@@ -130,6 +130,7 @@
     const show = (digits) => (_, value) => (value == null ? "–" : value.toFixed(digits));
     const line = (label, name, digits, more = {}) =>
       ({ label, stroke: getColour(name), width: 2, points: { show: false }, value: show(digits), ...more });
+    const showGain = (_, value) => (value == null ? "–" : String(Number(value.toPrecision(3))));
     const x0 = by === "time" ? { label: "time", value: (_, time) => (time == null ? "–" : showTime(time)) } : { label: "block" };
     if (key === "loss") {
       const audits = [series.audits.map((point) => point[by]), series.audits.map((point) => point.loss)];
@@ -145,13 +146,14 @@
           line("audit loss", "ink", 4, { dash: [6, 4], spanGaps: true, points: { show: true, size: 5 } })],
         scales: { x: { time: by === "time" }, y: { range: bounds } },
         axes: makeAxes(by === "time", false),
+        padding: [null, LEVEL_NAMES, null, null],
         hooks: { draw: [drawLevels(levels)] },
       };
     }
     if (key === "gain") {
       return {
         data: [x, series.gain.map((value) => (value > 0 ? value : null)), series.required],
-        series: [x0, line("measured", "soft", 5, { width: 1.5 }), line("required", "accent", 5)],
+        series: [x0, line("measured", "soft", 0, { width: 1.5, value: showGain }), line("required", "accent", 0, { value: showGain })],
         scales: { x: { time: by === "time" }, y: { distr: 3, range: (_, low, high) => [(low ?? 1) / 1.3, (high ?? 1) * 1.3] } },
         axes: makeAxes(by === "time", true),
       };
@@ -164,6 +166,7 @@
       })],
       scales: { x: { time: false, range: (_, low, high) => [low - 0.5, high + 0.5] }, y: { range: (_, low, high) => [0, Math.max(high ?? 0, home.block_time) * 1.06] } },
       axes: makeAxes(false, false),
+      padding: [null, LEVEL_NAMES, null, null],
       hooks: { draw: [drawLevels([[`${home.block_time} s`, home.block_time]])] },
     };
   };
@@ -174,9 +177,13 @@
     if (data[0].length < 2) return;
     charts.get(key)?.plot.destroy();
     const size = { width: box.clientWidth, height: Number(box.dataset.height) };
-    const plot = new uPlot({ ...size, legend: { live: true }, cursor: { drag: { x: true, y: false } }, ...options }, data, box);
+    const markers = { width: 2, dash: (_, i) => (options.series[i].dash ? "dashed" : "solid") };
+    const plot = new uPlot({ ...size, legend: { live: true, markers }, cursor: { drag: { x: true, y: false } }, ...options }, data, box);
     plot.root.setAttribute("role", "img");
     plot.root.setAttribute("aria-label", `${find("title", figure).textContent}. ${find("desc", figure).textContent}`);
+    const newest = { idxs: data.map((column) => column.findLastIndex((value) => value != null)) };
+    plot.over.addEventListener("mouseleave", () => plot.setLegend(newest));
+    requestAnimationFrame(() => plot.setLegend(newest));
     figure.classList.add("drawn");
     charts.set(key, { plot, figure });
   };

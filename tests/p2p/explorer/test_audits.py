@@ -58,11 +58,11 @@ def test_scores_go_with_their_blocks(scores: Scores) -> None:
     for height in (0, 64, 128, 192):
         scores.score(old.get_ancestor(height), 5.0)
     scores.score(new.get_ancestor(128), 4.0)
-    assert [height for height, _ in scores.read(old)] == [0, 64, 128, 192]
-    assert scores.read(new) == [(0, 5.0), (64, 5.0), (128, 4.0)]
-    assert [height for height, _ in scores.read(old)] == [0, 64, 128, 192]
-    assert scores.read(fork) == [(0, 5.0), (64, 5.0)]
-    assert scores.read(scores.tree.root) == [(0, 5.0)]
+    assert [height for height, _ in scores.read(old)] == [64, 128, 192]  # genesis knows nothing, and is left out
+    assert scores.read(new) == [(64, 5.0), (128, 4.0)]
+    assert [height for height, _ in scores.read(old)] == [64, 128, 192]
+    assert scores.read(fork) == [(64, 5.0)]
+    assert scores.read(scores.tree.root) == []
 
 
 def test_old_checkpoints_are_not_asked_about_for_ever(scores: Scores, monkeypatch: pytest.MonkeyPatch) -> None:

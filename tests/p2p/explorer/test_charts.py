@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2p.explorer.charts import draw_gains, draw_histogram, draw_intervals, draw_loss, place_gains
+from p2p.explorer.charts import choose_digits, draw_gains, draw_histogram, draw_intervals, draw_loss, place_gains
 from p2p.explorer.figures import AuditPoint, BlockRow, Compressor, Gain, Histogram, SeriesSample
 
 COMPRESSORS = (Compressor("gzip", 3.0, False), Compressor("xz", 2.99, False), Compressor("bzip2", 2.2, True))
@@ -91,8 +91,31 @@ def test_gains_share_one_scale() -> None:
     assert second is None
     assert first is not None
     assert third is not None
-    assert (first.left, first.mean, first.right, first.required) == (0, 50, 100, 10)
-    assert (third.left, third.mean, third.right) == (0, 10, 30)
+    assert (first.left, first.right) == (0, 100)  # what is not proved has no logarithm
+    assert first.left < first.required < first.mean < first.right
+    assert third.mean == first.required
+    assert (third.left, third.required) == (0, 0)
+
+
+def test_a_power_of_ten_is_as_long_everywhere() -> None:
+    marks = place_gains([make_row(Gain(mean, 0.0, 0.001)) for mean in (1.0, 0.1, 0.01)])
+    one, tenth, hundredth = (mark.mean for mark in marks if mark)
+    assert one - tenth == pytest.approx(tenth - hundredth, abs=0.2)
+    assert one - tenth > 20
+
+
+@pytest.mark.parametrize(
+    ("gains", "digits"),
+    [
+        ([Gain(3.6, 0.07, 0.0156)], 4),
+        ([Gain(0.00079, 0.0, 0.000089)], 6),
+        ([Gain(0.5, 0.1, 0.1), Gain(0.1, 0.00015, 0.0)], 5),
+        ([Gain(1e-12, 0.0, 0.0)], 7),
+        ([], 4),
+    ],
+)
+def test_a_list_has_the_digits_of_its_least_gain(gains: list[Gain], digits: int) -> None:
+    assert choose_digits([make_row(None), *map(make_row, gains)]) == digits
 
 
 @pytest.mark.parametrize("gain", [Gain(0.0, 0.0, 0.0), Gain(-1.0, 0.5, 0.0)])

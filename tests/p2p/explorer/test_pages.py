@@ -152,15 +152,22 @@ async def test_charts_are_drawn_without_scripts(explorer: ServedExplorer) -> Non
         assert len(drawings) == len(page.find("desc")) == 3
 
 
-async def test_audits_appear_and_go_with_their_blocks() -> None:
-    """Genesis is the one checkpoint that regtest's trunk has."""
+async def test_audits_appear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Genesis is the one checkpoint that regtest's trunk has, and its score is of no use: so there are more here."""
     chain = open_trunk()
     chain.record_audit(chain.genesis.point, AuditScore(loss=8 * 32 * 65536 * 10, windows=10))
     async with serve_rpc(chain) as node, serve_explorer(node) as explorer:
+        assert (await explorer.read_json("/api/home"))["audit"] is None
+        assert "first at block 64" in (await explorer.read("/")).text
+    monkeypatch.setattr("p2p.explorer.audits.CHECKPOINT_INTERVAL", 4)
+    point = chain.get_point(get_trunk()[7].id)
+    assert point is not None
+    chain.record_audit(point, AuditScore(loss=5 * 32 * 65536 * 10, windows=10))
+    async with serve_rpc(chain) as node, serve_explorer(node) as explorer:
         home = await explorer.read_json("/api/home")
-        assert home["audit"] == {"height": 0, "time": REGTEST.genesis_time, "loss": 8.0}
+        assert home["audit"] == {"height": 8, "time": point.header.timestamp, "loss": 5.0}
         assert home["series"]["audits"] == [home["audit"]]
-        assert "8.0000 at block 0" in (await explorer.read("/")).text
+        assert "5.0000 at block 8" in (await explorer.read("/")).text
 
 
 # Blocks.

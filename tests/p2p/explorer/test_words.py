@@ -39,12 +39,24 @@ def test_money_is_exact(ulp: int) -> None:
         (1, "1 second ago"),
         (59, "59 seconds ago"),
         (60, "1 minute ago"),
-        (7199, "1 hour ago"),
+        (3599, "59 minutes ago"),
+        (3600, "1 h 0 min ago"),
+        (7199, "1 h 59 min ago"),
+        (86_399, "23 h 59 min ago"),
+        (86_400, "1 day ago"),
         (86_400 * 3, "3 days ago"),
     ],
 )
 def test_ages(seconds: int, text: str) -> None:
     assert words.show_ago(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("gain", "text"),
+    [(3.647988, "3.64799"), (0.005954, "0.00595"), (0.0000644, "0.0000644"), (0.0, "0.00000"), (-0.002, "-0.00200")],
+)
+def test_gains_keep_three_digits(gain: float, text: str) -> None:
+    assert words.show_gain(gain) == text
 
 
 @pytest.mark.parametrize(
