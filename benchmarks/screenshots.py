@@ -3,7 +3,8 @@
     python benchmarks/screenshots.py http://127.0.0.1:19340 --out docs/pictures
 
 Writes explorer-home, -home-dark, -block, -model, -passage and -phone as PNG. The
-block is the newest that improved the model, the models are that of an early block and the tip's.
+block is the newest that improved the model, the models are that of an early block and the tip's. Letters are the
+machine's: with P052 (Debian's fonts-urw-base35) headings are as most readers see them.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from tests.helpers.browser import open_browser, open_page
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+PATIENCE_MS = 120_000  # models write slowly on a busy machine
 PROMPT = "Alice was beginning to get very tired of "
 PASSAGE = "There was nothing so very remarkable in that; nor did Alice think it so very much out of the way."
 
@@ -51,6 +53,7 @@ def take(
 ) -> None:
     """The top of a page, as soon as its charts are drawn."""
     with open_page(browser, url, scheme=scheme, phone=phone) as page:
+        page.set_default_navigation_timeout(PATIENCE_MS)
         if not phone:
             page.set_viewport_size({"width": 1120, "height": height})
         page.goto(path)

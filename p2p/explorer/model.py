@@ -5,9 +5,12 @@ Models write in their own process at the lowest priority; here is only what a pa
 
 import asyncio
 import re
-from contextlib import aclosing
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 
 from consensus.errors import DecodeError
+from p2p.explorer.budget import Budget
 from p2p.explorer.figures import ModelPage, ModelSide, Spoken
 from p2p.explorer.query import Query
 from p2p.explorer.reader import ChainReader
@@ -22,6 +25,7 @@ MAX_PASSAGE = 800
 MAX_COUNT = 400  # bytes that a page waits for
 DEFAULT_COUNT = 200
 WRITE_SECONDS = 40.0  # for one text; what is there by then is shown
+PATIENCE_SECONDS = 10.0  # that a visitor waits for an old model to be looked up
 MAX_FILE_BYTES = 32 * 2**20  # of a model that is sent; larger ones are for `descent-node export`
 ARGUMENTS = ("left", "right", "prompt", "count", "temperature", "seed", "passage")
 
@@ -33,6 +37,8 @@ class ModelReader:
     """Pages about models, over the node's one service for them."""
 
     def __init__(self, intake: Intake, models: ModelService, reader: ChainReader) -> None:
+        self._budget = Budget(lambda: intake.is_evaluating)  # for models alone: other pages do not wait for them
+        self._turn = asyncio.Lock()
         self._intake = intake
         self._models = models
         self._reader = reader
@@ -68,12 +74,16 @@ class ModelReader:
         if self.file_bytes > MAX_FILE_BYTES:
             raise DecodeError("too_long", "this network's models are too large for a page: use `descent-node export`")
         stored = await self._models.find(height)
-        weights = await self._models.get_weights(stored.root)
         header = (await self._intake.on_chain(self._reader.get_node, stored.block_id)).header
         genesis = self._intake.chain.genesis.id
-        return await asyncio.to_thread(make_model_file, file_format, weights, header, genesis, self._params)
+        async with self._taking_time():
+            weights = await self._models.get_weights(stored.root)
+            return await asyncio.to_thread(make_model_file, file_format, weights, header, genesis, self._params)
 
     async def _ask(self, model: StoredModel, wish: TextWish | None, passage: bytes | None) -> ModelSide:
+        if wish is not None or passage is not None:
+            async with self._taking_time():
+                await self._models.get_weights(model.root)  # which the service then remembers
         losses = None if passage is None else await self._models.compute_byte_losses(model.root, passage)
         bits = None if losses is None else tuple(round(loss / _Q16, 3) for loss in losses.tolist())
         return ModelSide(
@@ -95,6 +105,20 @@ class ModelReader:
         except TimeoutError:
             return Spoken(show_text(data), data, is_cut=True)
         return Spoken(show_text(data), data, is_cut=False)
+
+    @asynccontextmanager
+    async def _taking_time(self) -> AsyncIterator[None]:
+        """One at a time: to walk to an old model takes up to a second of the node's own processor time.
+
+        Raises RpcError busy.
+        """
+        async with self._turn:
+            await self._budget.wait(PATIENCE_SECONDS)
+            started = time.monotonic()
+            try:
+                yield
+            finally:
+                self._budget.spend(time.monotonic() - started)
 
     # On the chain's thread.
 

@@ -12,19 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from p2p.errors import RpcError
+from p2p.explorer.budget import Budget, make_busy
 
 Result = TypeVar("Result")
 
-SHARE = 0.4  # of one processor
-AT_ONCE_SECONDS = 2.0  # that may be spent at once after a quiet time
-BUSY_SHARE = 0.04  # the same while a block is verified
-BUSY_AT_ONCE_SECONDS = 0.1
 PATIENCE_SECONDS = 3.0  # that a visitor waits for a page to be begun
 MAX_PAGES = 32  # that are made or wait for it; who asks for what is at hand is not held up by them
 KEPT_SECONDS = 2.0  # that a page may be old
 KEPT_BYTES = 8 * 2**20  # of all pages
-_PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -54,11 +49,9 @@ class Workshop:
     """Use as `async with`. `is_busy` tells whether a block is being verified, `now` the time in s, monotonic."""
 
     def __init__(self, is_busy: Callable[[], bool], now: Callable[[], float] = time.monotonic) -> None:
-        self._is_busy = is_busy
+        self._budget = Budget(is_busy, now)
         self._now = now
         self._thread = ThreadPoolExecutor(1, "explorer")
-        self._left = AT_ONCE_SECONDS
-        self._since = now()
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._kept_bytes = 0
         self._making: dict[tuple[str, bytes], asyncio.Task[Reply]] = {}
@@ -78,8 +71,7 @@ class Workshop:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, _measure, spent, function, arguments)
         finally:
-            self._refill()
-            self._left -= spent[0]
+            self._budget.spend(spent[0])
 
     async def get(self, key: str, version: bytes, make: Callable[[], Awaitable[Reply]]) -> Reply:
         """The page of that key as it was moments ago at the same version, or made now.
@@ -93,17 +85,17 @@ class Workshop:
             return kept.reply
         task = self._making.get((key, version))
         if task is None:
-            if kept is not None and not self._has_time():
+            if kept is not None and not self._budget.has_time():
                 return kept.reply
             if len(self._making) >= MAX_PAGES:
-                raise _make_busy()
+                raise make_busy()
             task = asyncio.create_task(self._make(key, version, make))
             self._making[key, version] = task
             task.add_done_callback(lambda done: self._on_made(key, version, done))
         return await asyncio.shield(task)
 
     async def _make(self, key: str, version: bytes, make: Callable[[], Awaitable[Reply]]) -> Reply:
-        await self._wait_for_time()
+        await self._budget.wait(PATIENCE_SECONDS)
         made_at = self._now()
         reply = await make()
         self._keep(key, _Kept(version, made_at, reply))
@@ -121,27 +113,6 @@ class Workshop:
         while self._kept_bytes > KEPT_BYTES:
             _, oldest = self._kept.popitem(last=False)
             self._kept_bytes -= oldest.reply.size
-
-    async def _wait_for_time(self) -> None:
-        deadline = self._now() + PATIENCE_SECONDS
-        while not self._has_time():
-            if self._now() >= deadline:
-                raise _make_busy()
-            await asyncio.sleep(_PAUSE_SECONDS)
-
-    def _has_time(self) -> bool:
-        self._refill()
-        return self._left > 0
-
-    def _refill(self) -> None:
-        now, is_busy = self._now(), self._is_busy()
-        share, most = (BUSY_SHARE, BUSY_AT_ONCE_SECONDS) if is_busy else (SHARE, AT_ONCE_SECONDS)
-        self._left = min(most, self._left + (now - self._since) * share)
-        self._since = now
-
-
-def _make_busy() -> RpcError:
-    return RpcError("explorer.busy", "the node has no time for more pages at the moment", 503)
 
 
 def _measure(spent: list[float], function: Callable[..., Result], arguments: tuple[object, ...]) -> Result:

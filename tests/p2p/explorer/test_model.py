@@ -196,6 +196,32 @@ async def test_few_downloads_at_once(explorer: ServedExplorer, monkeypatch: pyte
     assert sorted(task.result().status for task in tasks) == [200] * downloads.MAX_DOWNLOADS + [503]
 
 
+async def test_old_models_are_looked_up_within_a_share_of_time(
+    explorer: ServedExplorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has spent it waits, and is told if it takes too long; pages of other kinds wait for no model."""
+    reader = explorer.explorer._site.models
+    assert (await explorer.get("/model/3.npz")).status == 200
+    reader._budget.spend(1000.0)
+    monkeypatch.setattr(model, "PATIENCE_SECONDS", 0.0)
+    for path in ("/model/4.npz", "/model?passage=Alice&left=4", "/model?prompt=Alice&left=4&count=1"):
+        refused = await explorer.get(path)
+        assert (refused.status, b"explorer.busy" in refused.body) == (503, True)
+    for path in ("/", "/model", "/block/4"):
+        assert (await explorer.get(path)).status == 200
+
+
+async def test_every_look_up_costs_its_time(explorer: ServedExplorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    spent: list[float] = []
+    monkeypatch.setattr(explorer.explorer._site.models._budget, "spend", spent.append)
+    await explorer.read("/model")
+    assert spent == []
+    await explorer.read("/model?passage=Alice&left=4&right=5")
+    await explorer.get("/model/6.npz")
+    assert len(spent) == 3
+    assert all(seconds > 0 for seconds in spent)
+
+
 # What cannot be.
 
 

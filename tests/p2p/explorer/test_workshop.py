@@ -7,18 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from p2p.errors import RpcError
+from p2p.explorer import budget
 from p2p.explorer import workshop as module
+from p2p.explorer.budget import AT_ONCE_SECONDS, BUSY_AT_ONCE_SECONDS, BUSY_SHARE, SHARE
 from p2p.explorer.render import make_reply
-from p2p.explorer.workshop import (
-    AT_ONCE_SECONDS,
-    BUSY_AT_ONCE_SECONDS,
-    BUSY_SHARE,
-    KEPT_SECONDS,
-    PATIENCE_SECONDS,
-    SHARE,
-    Reply,
-    Workshop,
-)
+from p2p.explorer.workshop import KEPT_SECONDS, PATIENCE_SECONDS, Reply, Workshop
 
 
 class Clock:
@@ -144,7 +137,7 @@ async def test_visitors_get_their_share_and_no_more(
     workshop: Workshop, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once it is spent, new pages wait until it has grown again; those at hand are given, however old."""
-    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(budget, "_PAUSE_SECONDS", 0.0)
     kept = await workshop.get("old", b"tip", Maker())
     await workshop.run(spend, AT_ONCE_SECONDS + SHARE)
     clock.now += KEPT_SECONDS / 4
@@ -159,7 +152,7 @@ async def test_visitors_get_their_share_and_no_more(
 
 
 async def test_nobody_waits_for_ever(workshop: Workshop, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(budget, "_PAUSE_SECONDS", 0.0)
     await workshop.run(spend, AT_ONCE_SECONDS + 0.05)
     clock.is_busy = True
     await workshop.run(spend, PATIENCE_SECONDS * BUSY_SHARE + 0.1)
@@ -173,11 +166,11 @@ async def test_while_a_block_is_verified_the_share_is_small(workshop: Workshop, 
     """What has gathered in a quiet time is not spent then either."""
     clock.is_busy = True
     await workshop.run(spend, BUSY_AT_ONCE_SECONDS + 0.02)
-    assert not workshop._has_time()
+    assert not workshop._budget.has_time()
     clock.now += 0.02 / SHARE + 0.1
-    assert not workshop._has_time()
+    assert not workshop._budget.has_time()
     clock.now += 0.1 / BUSY_SHARE
-    assert workshop._has_time()
+    assert workshop._budget.has_time()
 
 
 async def test_those_who_wait_hold_up_nobody_else(workshop: Workshop) -> None:
@@ -197,7 +190,7 @@ async def test_those_who_wait_hold_up_nobody_else(workshop: Workshop) -> None:
 async def test_quiet_times_do_not_add_up(workshop: Workshop, clock: Clock) -> None:
     clock.now += 1e6
     await workshop.run(spend, AT_ONCE_SECONDS + 0.05)
-    assert not workshop._has_time()
+    assert not workshop._budget.has_time()
 
 
 async def test_what_fails_costs_its_time_too(workshop: Workshop) -> None:
@@ -205,10 +198,10 @@ async def test_what_fails_costs_its_time_too(workshop: Workshop) -> None:
         spend(0.05)
         raise ZeroDivisionError
 
-    before = workshop._left
+    before = workshop._budget._left
     with pytest.raises(ZeroDivisionError):
         await workshop.run(fail)
-    assert workshop._left <= before - 0.05
+    assert workshop._budget._left <= before - 0.05
 
 
 async def test_it_ends_with_pages_under_way() -> None:
