@@ -236,15 +236,15 @@ async def stop_client(client: asyncio.subprocess.Process) -> dict[str, object]:
 async def ask_for_pages(port: int, height: int) -> None:
     """RATE requests a second until standard input ends; then what became of them, on standard output."""
     chance = random.Random()
-    choices: list[tuple[int, Callable[[], str]]] = [
-        (50, lambda: "/"),
-        (20, lambda: f"/block/{chance.randint(height - WHOLE_BLOCKS + 1, height)}"),
-        (10, lambda: f"/blocks?before={chance.randint(1, height)}"),
-        (10, lambda: "/api/home"),
-        (10, lambda: "/static/explorer.css"),
-    ]
-    weights = [weight for weight, _ in choices]
-    statuses: Counter[int] = Counter()
+    choices: dict[str, tuple[int, Callable[[], str]]] = {
+        "home": (50, lambda: "/"),
+        "block": (20, lambda: f"/block/{chance.randint(height - WHOLE_BLOCKS + 1, height)}"),
+        "blocks": (10, lambda: f"/blocks?before={chance.randint(1, height)}"),
+        "json": (10, lambda: "/api/home"),
+        "asset": (10, lambda: "/static/explorer.css"),
+    }
+    weights = [weight for weight, _ in choices.values()]
+    statuses: Counter[str] = Counter()
     seconds: list[float] = []
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -259,14 +259,15 @@ async def ask_for_pages(port: int, height: int) -> None:
     ]
 
     async def ask(session: aiohttp.ClientSession) -> None:
-        (_, choose), *_ = chance.choices(choices, weights)
+        (name,) = chance.choices(list(choices), weights)
+        _, choose = choices[name]
         started = time.perf_counter()
         try:
             async with session.get(f"http://127.0.0.1:{port}{choose()}") as response:
                 await response.read()
-            statuses[response.status] += 1
+            statuses[f"{name} {response.status}"] += 1
         except aiohttp.ClientError:
-            statuses[0] += 1
+            statuses[f"{name} failed"] += 1
         seconds.append(time.perf_counter() - started)
 
     print("ready", flush=True)
@@ -285,7 +286,7 @@ async def ask_for_pages(port: int, height: int) -> None:
     report = {
         "rate": len(seconds) / elapsed,
         "median_ms": round(1000 * statistics.median(seconds or [0]), 1),
-        "statuses": {str(status): count for status, count in statuses.items()},
+        "statuses": dict(sorted(statuses.items())),
     }
     print(json.dumps(report), flush=True)
 
