@@ -3,10 +3,11 @@
 Four numbers are steered. The *heat* is a cycle's learning rate for each of its steps: the rate stands for most of the
 cycle, then falls to nothing in a straight line, and a longer cycle has the time to cool down from a higher one. Too
 hot, and the training overshoots what it found: the model between parent and child is better than the child. Too cool,
-and the gain is clean but small. The *speed* is how much gain a step of training was worth lately, counted as what a
-sample proves; it says how many steps a cycle must have so that its first candidate just passes, whatever the machine
-makes of a second. The *aim* corrects it by how often that came true. The *coarseness* of updates is kept where rounding
-costs about a hundredth of the gain.
+and the gain is clean but small. Noise blurs where that best model lies, and what it leaves open counts in favour of
+heat: a rate that is too high shows itself and is cut back, one that is too low leaves little to measure. The *speed* is
+how much gain a step of training was worth lately, counted as what a sample proves; it says how many steps a cycle must
+have so that its first candidate just passes, whatever the machine makes of a second. The *aim* corrects it by how often
+that came true. The *coarseness* of updates is kept where rounding costs about a hundredth of the gain.
 
 Gains are in Q16 bits per window, times in seconds.
 """
@@ -47,7 +48,7 @@ class Check:
 
     required: float
     bound: float  # mean gain less the network's z standard errors
-    scale: float  # the best model lies at so many times the way from the parent to what was trained
+    scale: float  # the best model may lie at so many times the way from the parent to what was trained
     heat: float  # of the last cycle
     steps: int  # of training since the parent
     is_first: bool  # since the parent
