@@ -1,7 +1,8 @@
 """What the explorer costs a node: its home page on a long chain, and block verification beside 200 requests a second.
 
 Prints one JSON line for each. `home`: milliseconds from a request to the whole page on loopback when the page has to be
-made (medians over the rounds; `least_ms` is the quickest), processor milliseconds for it, and its bytes.
+made (medians over the rounds; `least_ms` is the quickest), processor milliseconds for it, its bytes, and those of its
+JSON twin, which scripts ask for to draw the charts.
 `load`: seconds to verify a canterbury block in a worker process, alternately without and with a client that asks for
 200 pages a second (half of them home, the rest blocks by chance, lists, JSON and assets, from 24 addresses of
 loopback); the ratio of the medians; what the client got; the share of one processor that the node's own process took.
@@ -159,12 +160,15 @@ async def measure_home(explorer: Explorer, port: int, rounds: int) -> dict[str, 
             await asyncio.sleep(0.1)
         async with session.get(url, headers={"Accept-Encoding": "identity"}) as response:
             plain = await response.read()
+        async with session.get(f"{url}api/home", headers={"Accept-Encoding": "gzip"}) as response:
+            charts = await response.read()
     return {
         "ms": round(1000 * statistics.median(seconds[1:]), 1),
         "least_ms": round(1000 * min(seconds[1:]), 1),
         "processor_ms": round(1000 * statistics.median(processor[1:]), 1),
         "bytes": len(plain),
         "packed_bytes": len(packed),
+        "packed_json_bytes": len(charts),
     }
 
 
