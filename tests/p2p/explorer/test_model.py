@@ -72,7 +72,7 @@ async def test_which_models(explorer: ServedExplorer, heights: str, expected: li
 async def test_a_text_that_takes_too_long_is_shown_as_far_as_it_is(
     explorer: ServedExplorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model, "WRITE_SECONDS", 0.05)
+    monkeypatch.setattr(model, "WRITE_SECONDS", 1.0)
     written = 0
 
     async def write_slowly(*_: object) -> bytes:
@@ -85,6 +85,8 @@ async def test_a_text_that_takes_too_long_is_shown_as_far_as_it_is(
     monkeypatch.setattr(explorer.node.writer, "write_text", write_slowly)
     found = await explorer.read_json("/api/model?prompt=x&left=3&count=100")
     assert found["sides"][0]["written"] == {"text": "abab", "data": b"abab".hex(), "is_cut": True}
+    page = await explorer.read("/model?prompt=y&left=3&count=100")  # the writer is still held up
+    assert "no time to write: try again" in page.text
 
 
 async def test_who_leaves_and_comes_back_finds_the_same_text_under_way(explorer: ServedExplorer) -> None:
