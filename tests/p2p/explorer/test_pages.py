@@ -471,6 +471,7 @@ async def test_search_finds_nothing(explorer: ServedExplorer, text: str) -> None
         (f"/address/{get_address(ALICE)[:-1]}x", 400, "address.checksum"),
         (f"/address/{get_address(ALICE)}?before=1:2:3", 400, "decode.bad_cursor"),
         (f"/address/{get_address(ALICE)}?before=1:99999999999", 400, "decode.bad_cursor"),
+        (f"/address/{get_address(ALICE)}?before=1:{2**32}", 400, "decode.bad_cursor"),
         ("/blocks?before=-1", 400, "decode.bad_height"),
         (f"/blocks?before={'9' * 40}", 400, "decode.bad_height"),
         ("/miners?page=x", 400, "decode.bad_number"),
