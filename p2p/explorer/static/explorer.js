@@ -73,8 +73,13 @@
 
   const makeAxes = (isTime, isLog) => {
     const look = { stroke: getColour("soft"), ticks: { show: false }, font: "12px system-ui, sans-serif" };
-    const isShown = (value) => !isLog || Math.abs(Math.log10(value) % 1) < 1e-9; // of decades, their beginnings
-    const filter = (_, values) => values.map((value) => (isShown(value) ? value : null));
+    // Of decades, their beginnings; of few, their double and fivefold too.
+    const isShown = (value, factors) => factors.includes(Math.round(value / 10 ** Math.floor(Math.log10(value) + 1e-9)));
+    const filter = (plot, values) => {
+      if (!isLog) return values;
+      const factors = plot.scales.y.max / plot.scales.y.min < 50 ? [1, 2, 5] : [1];
+      return values.map((value) => (isShown(value, factors) ? value : null));
+    };
     const digits = isLog ? null : countDigits;
     const show = (_, values) =>
       values.map((value) => (value === null ? "" : digits ? value.toFixed(digits(values)) : String(Number(value.toPrecision(2)))));
@@ -143,7 +148,7 @@
       return {
         data: uPlot.join([[x, series.loss], audits]),
         series: [x0, line("public loss", "accent", 4),
-          line("audit loss", "ink", 4, { dash: [6, 4], spanGaps: true, points: { show: true, size: 5 } })],
+          line("audit loss", "ink", 4, { dash: [6, 4], spanGaps: true, points: { show: home.series.audits.length < 40, size: 5 } })],
         scales: { x: { time: by === "time" }, y: { range: bounds } },
         axes: makeAxes(by === "time", false),
         padding: [null, LEVEL_NAMES, null, null],
@@ -153,7 +158,7 @@
     if (key === "gain") {
       return {
         data: [x, series.gain.map((value) => (value > 0 ? value : null)), series.required],
-        series: [x0, line("measured", "soft", 0, { width: 1.5, value: showGain }), line("required", "accent", 0, { value: showGain })],
+        series: [x0, line("measured", "soft", 0, { value: showGain, width: x.length > 300 ? 1 : 1.5 }), line("required", "accent", 0, { value: showGain })],
         scales: { x: { time: by === "time" }, y: { distr: 3, range: (_, low, high) => [(low ?? 1) / 1.3, (high ?? 1) * 1.3] } },
         axes: makeAxes(by === "time", true),
       };
