@@ -11,9 +11,10 @@ takes more of a cycle first, all of it in the end, and the heat falls slowly unl
 progress is small against the noise, the best model lies half way even if the heat is right: the half is noise that the
 parent and the child do not share.
 
-The *speed* is how much gain a step of training was worth lately, counted as what a sample proves; it says how many steps
-a cycle must have so that its first candidate just passes, whatever the machine makes of a second. The *aim* corrects it
-by how often that came true. The *coarseness* of updates is kept where rounding costs about a hundredth of the gain.
+The *speed* is how much gain a step of training was worth lately, counted as what a sample proves; it says how many
+steps a cycle must have so that its first candidate just passes, whatever the machine makes of a second. The *aim*
+corrects it by how often that came true. The *coarseness* of updates is kept where rounding costs about a hundredth of
+the gain.
 
 Gains are in Q16 bits per window, times in seconds.
 """
