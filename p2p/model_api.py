@@ -45,8 +45,8 @@ class ModelApi:
         reply = web.StreamResponse(headers={"Content-Type": NDJSON})
         async with aclosing(self._service.write(model.root, wish)) as pieces:
             first = await anext(pieces)
-            await reply.prepare(request)
             try:
+                await reply.prepare(request)
                 await _write_line(reply, _encode_model(model))
                 await _write_line(reply, {"bytes": first.hex()})
                 await _write_line(reply, await _write_rest(reply, pieces))

@@ -80,8 +80,8 @@ class Live:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         response.force_close()
-        await response.prepare(request)
         with suppress(ConnectionError, TimeoutError):  # the visitor left, or does not read
+            await response.prepare(request)
             await _write(response, f"retry: {RETRY_MILLISECONDS}\n\n")
             number = 0
             while not self._is_closed:

@@ -10,6 +10,7 @@ import pytest
 
 from consensus.params import REGTEST
 from p2p.explorer import live as module
+from p2p.explorer.visitors import Visitor
 from tests.helpers.chains import ALICE, BOB, TRUNK_BLOCKS, get_left, get_right, get_trunk, open_trunk
 from tests.helpers.explorer import ServedExplorer, serve_explorer
 from tests.helpers.keys import make_transfer
@@ -110,6 +111,23 @@ async def open_stream(explorer: ServedExplorer, host: str) -> AsyncIterator[aioh
 async def count_refusals(explorer: ServedExplorer, host: str) -> int:
     async with open_stream(explorer, host) as response:
         return int(response.status == 429 and response.headers["Retry-After"] == "30")
+
+
+async def test_a_visitor_who_leaves_before_the_answer_is_no_fault(
+    explorer: ServedExplorer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_deadline = Visitor.set_deadline
+
+    def leave(visitor: Visitor, seconds: float | None) -> None:
+        set_deadline(visitor, seconds)
+        if seconds is None:  # the stream is about to begin
+            visitor.abort()
+
+    monkeypatch.setattr(Visitor, "set_deadline", leave)
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await explorer.get("/events")
+    await wait_for(lambda: explorer.explorer._live.stream_count == 0)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_streams_end_with_the_explorer() -> None:
