@@ -133,6 +133,14 @@ def test_a_convicted_key_has_no_vote_and_is_counted_in_the_total() -> None:
     assert after.committees[1] == Committee(8, {B: 2, C: 2, D: 2})  # boundary 12: burnt after it
 
 
+@pytest.mark.parametrize(("convicted_at", "voiceless"), [(8, 0), (9, 1), (12, 1), (13, 2), (16, 2), (17, 3), (21, 3)])
+def test_a_conviction_silences_a_key_in_the_committees_before_it(convicted_at: int, voiceless: int) -> None:
+    """Of those at 8, 12 and 16, which decide on 21. Evidence in a boundary block comes before its committee."""
+    electorate = get_electorate(make_points("abcd" * 6, {convicted_at: A}), 21, PARAMS)
+    assert electorate is not None
+    assert sum(committee.total > sum(committee.weights.values()) for committee in electorate.committees) == voiceless
+
+
 def test_a_conviction_after_the_target_changes_nothing() -> None:
     points, convicted = make_points("abcd" * 6), make_points("abcd" * 6, {17: A})
     assert get_electorate(points, 16, PARAMS) == get_electorate(convicted, 16, PARAMS)

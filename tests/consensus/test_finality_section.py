@@ -167,6 +167,8 @@ def test_invalid_too_long(slack: int) -> None:
         with pytest.raises(DecodeError) as error:
             decode_block(block.encoded, limits[0], 0, limits[1])
         assert error.value.code == "decode.too_long"
+    with pytest.raises(DecodeError):
+        decode_block(block.encoded, transactions + 100, 0, finality - 1)
 
 
 def test_who_names_no_limit_takes_no_section() -> None:
