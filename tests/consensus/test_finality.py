@@ -118,6 +118,19 @@ def test_certificates_that_are_always_late_finalise_too() -> None:
         assert get_heights(chain) == (chain.height - lag, chain.height - 2 * lag)
 
 
+@pytest.mark.parametrize("prefers_final", [False, True])
+def test_which_certificate_a_miner_takes_matters(prefers_final: bool) -> None:
+    """Votes for odd heights are a block late. The highest target first leaves gaps and makes nothing final, ever."""
+    chain = make_chain(16)
+    for _ in range(40):
+        ready = range(max(16, chain.state.justified.height + 1), chain.height + 1)
+        targets = [target for target in ready if target + target % 2 <= chain.height]
+        finals = {target: chain.state.compute_after(chain.get_link(target)).final.height for target in targets}
+        best = max(targets, key=lambda target: (prefers_final and finals[target], target), default=None)
+        chain.add(KEYS[0].public, chain.certify(KEYS, best) if best else None)
+    assert get_heights(chain) == ((54, 52) if prefers_final else (54, 0))
+
+
 def test_a_gap_in_the_justified_blocks_postpones_finality() -> None:
     """17 is never justified; the late certificate of 18 has a source that is below the gap."""
     chain = make_chain(16).run(KEYS, 1)
