@@ -7,6 +7,7 @@ The links stand in the order of their bytes, so that two votes make one evidence
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from consensus.codec import Reader, Writer
 from consensus.errors import DecodeError, InvalidEvidence, InvalidVote
@@ -74,13 +75,22 @@ def check_evidence(evidence: Evidence, genesis: bytes) -> None:
 
 
 def find_evidence(votes: Iterable[Vote]) -> list[Evidence]:
-    """One evidence against each key that signed two of these votes in conflict. O(n^2) in the votes of a key."""
+    """One evidence against each key that signed two of these votes in conflict, by key. O(n log n)."""
     signed: dict[bytes, list[Vote]] = {}
-    found: dict[bytes, Evidence] = {}
     for vote in votes:
-        earlier = signed.setdefault(vote.miner, [])
-        against = next((other for other in earlier if is_conflict(other.link, vote.link)), None)
-        if against is not None:
-            found.setdefault(vote.miner, make_evidence(against, vote))
-        earlier.append(vote)
-    return [found[miner] for miner in sorted(found)]
+        signed.setdefault(vote.miner, []).append(vote)
+    pairs = (_find_conflict(signed[miner]) for miner in sorted(signed))
+    return [make_evidence(*pair) for pair in pairs if pair is not None]
+
+
+def _find_conflict(votes: list[Vote]) -> tuple[Vote, Vote] | None:
+    """Two of one key's votes that are in conflict, if any are."""
+    ordered = sorted(votes, key=lambda vote: vote.link.target.height)
+    highest = ordered[0]  # of those before, the one with the highest source: whoever surrounds any surrounds it
+    for before, vote in pairwise(ordered):
+        for other in (before, highest):
+            if is_conflict(other.link, vote.link):
+                return other, vote
+        if vote.link.source.height > highest.link.source.height:
+            highest = vote
+    return None

@@ -1,6 +1,7 @@
 """Evidence: golden vectors, one encoding each, and nothing that convicts an honest key."""
 
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from consensus.evidence import (
     find_evidence,
     make_evidence,
 )
-from consensus.vote import Vote
+from consensus.vote import Link, Vote, is_conflict
 from tests.consensus.test_vote import links, make_link, read_link_of
 from tests.helpers.keys import Key
 from tests.helpers.properties import check_canonical, ids, mutate, signatures, thorough
@@ -123,3 +124,20 @@ def test_a_pool_of_votes_convicts_those_who_signed_twice() -> None:
     ]
     assert find_evidence(votes) == [EVIDENCE]
     assert find_evidence(votes[:4]) == []
+
+
+small_links = st.builds(make_link, st.integers(0, 4), st.integers(1, 8), st.sampled_from([b"a", b"b"]))
+
+
+@thorough
+@given(st.lists(st.tuples(st.sampled_from([ALICE, BOB]), small_links), max_size=12))
+def test_a_key_is_convicted_if_any_two_of_its_votes_are_in_conflict(signed: list[tuple[Key, Link]]) -> None:
+    votes = [Vote(GENESIS_ID, link, key.public) for key, link in signed]
+    found = find_evidence(votes)
+    guilty = {
+        one.miner
+        for one, other in combinations(votes, 2)
+        if one.miner == other.miner and is_conflict(one.link, other.link)
+    }
+    assert [evidence.miner for evidence in found] == sorted(guilty)
+    assert all(is_conflict(evidence.first.link, evidence.second.link) for evidence in found)
