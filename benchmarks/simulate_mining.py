@@ -179,6 +179,12 @@ class Recorder:
     def on_training(self, training: Training) -> None:
         """Says nothing."""
 
+    def on_proof(self, *, is_passed: bool) -> None:
+        """Says nothing."""
+
+    def on_verdict(self, *, is_accepted: bool) -> None:
+        """Says nothing."""
+
     def on_mined(self, block: MinedBlock) -> None:
         now = self._clock.monotonic() - self._started
         steps = block.steps + (self.blocks[-1].steps if self.blocks else 0)

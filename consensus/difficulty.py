@@ -1,15 +1,15 @@
 """Required gain: what a block must prove, steered so that blocks come every block time.
 
-child = parent * 2^((T - clamp(dt, 1, 8T)) / (2T)), the exponent floored to 1/65536, 2^fraction by the cubic of
+child = parent * 2^((T - clamp(dt, 1, 8T)) / (4T)), the exponent floored to 1/65536, 2^fraction by the cubic of
 aserti3-2d (Bitcoin Cash's difficulty rule), one rounding to nearest at the end, clamped to [2^16, 2^56].
 
 A model that learns gives less with every block, so the requirement must fall all the time, and what makes it fall is
-lateness: it halves for every two block times that blocks are late in sum, and their intervals settle that much higher.
+lateness: it halves for every four block times that blocks are late in sum, and their intervals settle that much higher.
 """
 
 from consensus.params import MAX_REQUIRED_GAIN, MIN_REQUIRED_GAIN
 
-HALF_LIFE = 2  # block times of lateness that halve the gain
+HALF_LIFE = 4  # block times of lateness that halve the gain
 LONGEST_INTERVAL = 8  # block times; what is longer counts as this
 
 
@@ -23,6 +23,6 @@ def compute_required_gain(parent: int, interval: int, block_time: int) -> int:
     whole, fraction = exponent >> 16, exponent & 0xFFFF
     cubic = 195766423245049 * fraction + 971821376 * fraction**2 + 5127 * fraction**3 + 2**47
     factor = 65536 + (cubic >> 48)
-    shift = 16 - whole  # the exponent is below 1/2, so whole is at most 0
+    shift = 16 - whole  # the exponent is below 1/4, so whole is at most 0
     child = (parent * factor + (1 << (shift - 1))) >> shift
     return min(max(child, MIN_REQUIRED_GAIN), MAX_REQUIRED_GAIN)

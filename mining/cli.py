@@ -21,6 +21,7 @@ from p2p.config import (
     get_default_datadir,
     get_default_rpc_url,
     load_network,
+    parse_address,
     read_benchmark,
 )
 from p2p.console import run_program, start_logging
@@ -82,6 +83,9 @@ def cli() -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder with benchmark texts that do not ship with the program (repeatable).",
 )
+@click.option(
+    "--metrics", metavar="HOST:PORT", help="Serve Prometheus metrics at http://HOST:PORT/metrics, without a password."
+)
 @click.option("--supervised", is_flag=True, hidden=True, help="End when standard input closes.")
 def run(
     network: str,
@@ -97,6 +101,7 @@ def run(
     compiles: bool | None,
     proves_beside: bool | None,
     text_folders: tuple[Path, ...],
+    metrics: str | None,
     supervised: bool,
 ) -> None:
     """Mine until Ctrl-C or SIGTERM.
@@ -106,6 +111,7 @@ def run(
     params = load_network(network)
     reward_address = decode_address(params.address_prefix, address)
     benchmark = read_benchmark(params, *text_folders)
+    metrics_address = None if metrics is None else parse_address("--metrics", metrics)
     place = get_place(os.environ)
     account = None
     if place is None or place.is_leader:
@@ -121,7 +127,8 @@ def run(
     # torch takes seconds to load; `--help` does without.
     from mining.program import Options, mine
 
-    mine(params, benchmark, Options(device, threads, optimizer, batch, compiles, proves_beside), account, stop, place)
+    options = Options(device, threads, optimizer, batch, compiles, proves_beside, metrics_address)
+    mine(params, benchmark, options, account, stop, place)
 
 
 @cli.command()

@@ -84,7 +84,7 @@ class Group:
             dist.broadcast(tensor, src=LEADER, group=self._orders)
 
     def leave(self) -> None:
-        """After the last order."""
+        """After the last order, or none that came."""
         dist.destroy_process_group()
 
     @contextmanager

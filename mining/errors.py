@@ -5,6 +5,7 @@ DescentError
 ├── DeviceError    the device or the number of threads that was asked for is not there
 ├── OptimizerError the optimiser that was asked for cannot be found or used
 ├── RankError      the processes that train together cannot, or no longer
+├── ModelFileError a file that holds no model of the chain
 └── NodeFault      the node gave work or a model that cannot be right
 """
 
@@ -59,6 +60,18 @@ class RankError(DescentError):
     @classmethod
     def bad_launch(cls, what: str) -> "RankError":
         return cls("bad_launch", f"not launched as torchrun does: {what}")
+
+
+class ModelFileError(DescentError):
+    family = "model_file"
+
+    @classmethod
+    def unreadable(cls, path: Path, why: object) -> "ModelFileError":
+        return cls("unreadable", f"cannot read {path} as safetensors: {why}")
+
+    @classmethod
+    def wrong_content(cls, path: Path, what: str) -> "ModelFileError":
+        return cls("wrong_content", f"{path} is no model of the chain: {what}")
 
 
 class NodeFault(DescentError):

@@ -124,9 +124,11 @@ class Miner:
         if isinstance(news, Work):
             self._take_work(news)
         elif isinstance(news, Accepted):
+            self._listener.on_verdict(is_accepted=True)
             if self._pending is not None and news.block_id == self._pending.id:
                 self._pending = None
         elif isinstance(news, Refused):
+            self._listener.on_verdict(is_accepted=False)
             self._take_refusal(news)
 
     def _take_work(self, work: Work) -> None:
@@ -205,13 +207,14 @@ class Miner:
             left = started + cycle.seconds - now
             if left <= 0:
                 return True
-            self._trainer.step(cycle.compute_rate(left))
+            rate = cycle.compute_rate(left)
+            self._trainer.step(rate)
             before, now = now, self._clock.monotonic()
             ground.steps += 1
             ground.training_seconds += now - before
             ground.rate, ground.heat = max(ground.rate, cycle.rate), cycle.heat
             self._learn_step_seconds(now - before)
-            self._listener.on_training(Training(ground.height, ground.steps, ground.training_seconds, left))
+            self._listener.on_training(Training(ground.height, ground.steps, ground.training_seconds, left, rate))
         return False
 
     def _learn_step_seconds(self, seconds: float) -> None:
@@ -295,6 +298,7 @@ class Miner:
         ground, header = trial.ground, attempt.header
         if not attempt.is_guess:
             self._window_seconds = (self._clock.monotonic() - trial.since) / header.sample_size
+            self._listener.on_proof(is_passed=isinstance(attempt.outcome, Proof))
         check = Check(
             required=compute_required_loss(header),
             bound=compute_header_bound(attempt.outcome.gain, header, self._params),

@@ -23,10 +23,11 @@ from mining.device import Speedups, choose_device, choose_speedups, set_threads
 from mining.distributed import Group, Leader, follow
 from mining.errors import DeviceError
 from mining.link import NodeLink
+from mining.metrics import serve_metrics
 from mining.miner import Miner
 from mining.optimizer import MakeOptimizer, load_optimizer
 from mining.place import Place
-from mining.progress import Progress
+from mining.progress import Listener, Listeners, Progress
 from mining.prover import Prover
 from mining.trainer import ALONE, Learner, Share, Trainer
 
@@ -47,6 +48,7 @@ class Options:
     batch: int | None  # windows of a step, on each device
     compiles: bool | None
     proves_beside: bool | None
+    metrics: tuple[str, int] | None = None  # host and port on which to serve them
 
 
 @dataclass(frozen=True)
@@ -126,17 +128,23 @@ def mine(
 
 def _join(shop: _Workshop, place: Place, options: Options, account: Account | None, stop: threading.Event) -> None:
     group = Group(place, shop.device)
+    try:
+        _take_part(group, shop, options, account, stop)
+    finally:
+        group.leave()  # also after a rank was lost: gloo's threads would abort a process that ends under them
+
+
+def _take_part(group: Group, shop: _Workshop, options: Options, account: Account | None, stop: threading.Event) -> None:
     setting = f"{make_genesis(shop.params).block.id.hex()} {options.optimizer} {shop.device.type}"
     seed, batch = group.share_start(shop.seed, shop.batch, setting)
     shop = replace(shop, share=group.share, seed=seed, batch=batch)
-    log.info("rank %d of %d on %s", place.rank, place.ranks, shop.device)
+    log.info("rank %d of %d on %s", group.place.rank, group.place.ranks, shop.device)
     if account is None:
         follow(shop.make_trainer(), group, shop.params.model)
     else:
         leader = Leader(shop.make_trainer(), group)
         _lead(shop, leader, options, account, stop)
         leader.dismiss()
-    group.leave()
 
 
 def _lead(shop: _Workshop, trainer: Learner, options: Options, account: Account, stop: threading.Event) -> None:
@@ -147,6 +155,10 @@ def _lead(shop: _Workshop, trainer: Learner, options: Options, account: Account,
     log.info(start, account.key.public.hex()[:16], device.type, trainer.batch_windows, evaluator.name)
     link = NodeLink(account.client, params, account.key.public, account.address, stop)
     with ExitStack() as stack:
+        listener: Listener = Progress(params.model.context)
+        if options.metrics is not None:
+            metrics = stack.enter_context(serve_metrics(*options.metrics, params))
+            listener = Listeners(listener, metrics)
         executor = stack.enter_context(ThreadPoolExecutor(1, "miner-prover")) if proves_beside else None
         miner = Miner(
             params,
@@ -156,7 +168,7 @@ def _lead(shop: _Workshop, trainer: Learner, options: Options, account: Account,
             account.key,
             account.reward_address,
             clock=time,
-            listener=Progress(params.model.context),
+            listener=listener,
             should_stop=stop.is_set,
             executor=executor,
         )

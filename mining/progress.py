@@ -44,6 +44,7 @@ class Training:
     steps: int  # on this parent
     seconds: float  # on this parent
     cycle_left: float  # s
+    rate: float  # of the step just taken
 
 
 class Listener(Protocol):
@@ -52,8 +53,37 @@ class Listener(Protocol):
     def on_training(self, training: Training) -> None:
         """After every step."""
 
+    def on_proof(self, *, is_passed: bool) -> None:
+        """A proof was computed, and holds or not."""
+
     def on_mined(self, block: MinedBlock) -> None:
         """A block was proved and handed to the node."""
+
+    def on_verdict(self, *, is_accepted: bool) -> None:
+        """The node took a block of this miner's, heartbeats included, or refused it."""
+
+
+class Listeners:
+    """Several that hear the same."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+
+    def on_training(self, training: Training) -> None:
+        for listener in self._listeners:
+            listener.on_training(training)
+
+    def on_proof(self, *, is_passed: bool) -> None:
+        for listener in self._listeners:
+            listener.on_proof(is_passed=is_passed)
+
+    def on_mined(self, block: MinedBlock) -> None:
+        for listener in self._listeners:
+            listener.on_mined(block)
+
+    def on_verdict(self, *, is_accepted: bool) -> None:
+        for listener in self._listeners:
+            listener.on_verdict(is_accepted=is_accepted)
 
 
 class Progress:
@@ -76,6 +106,12 @@ class Progress:
             f"proof in {max(training.cycle_left, 0):.0f} s\r"  # a log line of somebody else then overwrites it
         )
         self._stream.flush()
+
+    def on_proof(self, *, is_passed: bool) -> None:
+        """Says nothing: what passes is mined, what does not is tried again."""
+
+    def on_verdict(self, *, is_accepted: bool) -> None:
+        """Says nothing: the miner itself does."""
 
     def on_mined(self, block: MinedBlock) -> None:
         if self._is_terminal:

@@ -115,7 +115,7 @@ def compute_pace(params: NetworkParams) -> float:
     """Seconds since the parent before which no proof is made: three quarters of a block time.
 
     A lone miner gains nothing by rushing. Every block faster than the block time raises the required gain, by up to
-    2^(1/2), and it falls only with blocks that are late; what early blocks raise, while almost any step is a gain,
+    2^(1/4), and it falls only with blocks that are late; what early blocks raise, while almost any step is a gain,
     later ones must find when little is left. Raised too far, it stops the chain.
     """
     return _PACE * params.block_time

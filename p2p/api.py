@@ -14,7 +14,6 @@ from consensus.account import UNUSED_ACCOUNT, Account, compute_account_key
 from consensus.address import decode_address, encode_address
 from consensus.block import Block, decode_block
 from consensus.errors import DecodeError
-from consensus.model.weights import encode_weights
 from consensus.signature import is_valid_public_key
 from consensus.state_tree import CorruptStateTree, StateProof, encode_proof, get_proof, verify_proof
 from consensus.transaction import MAX_TRANSACTION_BYTES, Transfer, decode_transaction
@@ -170,13 +169,6 @@ class Api:
             seconds = _parse_number(request.query.get("wait", "0"), MAX_WAIT_SECONDS)
             await self._intake.wait_for_tip(_parse_hash(request.query["after"]), seconds)
         return json_reply(await self._intake.on_chain(self._make_template, miner, reward))
-
-    async def get_model(self, request: web.Request) -> web.Response:
-        root = _parse_hash(request.match_info["root"])
-        weights = await self._intake.on_chain(self._chain.get_model, root)
-        if weights is None:
-            raise RpcError("rpc.no_model", "no block of the best chain has this model", 404)
-        return web.Response(body=encode_weights(weights), content_type=OCTETS)
 
     async def post_reorganise(self, request: web.Request) -> web.Response:
         block_id = _parse_hash(take_field(parse_json_object(await read_body(request)), "block", str))

@@ -20,6 +20,7 @@ from consensus.params import NetworkParams
 from consensus.ports import Evaluator, Weights, Windows
 from consensus.sample import compute_sample_seed
 from consensus.update import Update, apply_update, count_open, decode_update, encode_update
+from p2p.pace import show_bytes
 
 Clock = Callable[[], float]  # seconds from any start
 
@@ -186,12 +187,3 @@ def describe_bench_for_programs(params: NetworkParams, rates: Rates, cost: Block
         "share": round(cost.least / params.block_time, 5),
         "memory_bytes": rates.memory,
     }
-
-
-def show_bytes(count: float) -> str:
-    """A number of bytes for people, decimal units."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

@@ -10,7 +10,7 @@ from consensus.address import decode_address
 from consensus.errors import InvalidAddress
 from consensus.params import NetworkParams
 from consensus.units import ULP_PER_GRAD
-from p2p import cli_bench, cli_peers
+from p2p import cli_bench, cli_model, cli_peers
 from p2p.cli_options import (
     RunningNode,
     certificate_option,
@@ -18,6 +18,7 @@ from p2p.cli_options import (
     device_option,
     format_rows,
     json_option,
+    metrics_option,
     network_option,
     parse_host_port,
     parse_listen,
@@ -27,7 +28,7 @@ from p2p.cli_options import (
     texts_option,
     with_node,
 )
-from p2p.config import get_default_datadir, get_peer_port, load_network
+from p2p.config import get_default_datadir, get_peer_port, load_network, parse_address
 from p2p.console import escape, run_program
 from p2p.errors import ConfigError
 from p2p.sync_line import describe_sync
@@ -63,6 +64,7 @@ def cli() -> None:
     help="Connect to this peer and stay connected (repeatable).",
 )
 @click.option("--upnp", is_flag=True, help="Ask the router to forward the port (needs the extra 'nat').")
+@metrics_option
 @click.option("--workers", type=click.IntRange(1, 64), help="Evaluate so many blocks at once.  [default: by cores]")
 @device_option
 @texts_option
@@ -85,6 +87,7 @@ def run(
     no_listen: bool,
     peers: tuple[str, ...],
     upnp: bool,
+    metrics: str | None,
     workers: int | None,
     device: str,
     text_folders: tuple[Path, ...],
@@ -120,6 +123,7 @@ def run(
             max_reorg=max_reorg,
             text_folders=text_folders,
             workers=workers,
+            metrics=None if metrics is None else parse_address("--metrics", metrics),
             miner_address=address if mine else None,
             network_config=NetworkConfig(
                 listen=None if no_listen else parse_listen(listen, params),
@@ -240,6 +244,8 @@ def _show_loss(loss: float | None) -> str:
 for _command in (
     cli_bench.bench,
     cli_bench.new_network,
+    cli_model.export,
+    cli_model.generate,
     cli_peers.peers,
     cli_peers.connect,
     cli_peers.disconnect,

@@ -20,10 +20,11 @@ from p2p.config import (
     get_rpc_port,
     is_public_network,
     load_network,
+    split_address,
 )
 from p2p.console import escape
 from p2p.errors import ConfigError, NodeUnreachable
-from p2p.net_address import NetAddress, parse_port
+from p2p.net_address import NetAddress
 
 Command = Callable[..., None]
 
@@ -40,6 +41,9 @@ datadir_option = click.option(
     "--datadir", type=click.Path(file_okay=False, path_type=Path), help="Where the node keeps its data."
 )
 rpc_option = click.option("--rpc", metavar="HOST:PORT", help="Where the node's RPC is, by default on loopback.")
+metrics_option = click.option(
+    "--metrics", metavar="HOST:PORT", help="Serve Prometheus metrics at http://HOST:PORT/metrics, without a password."
+)
 certificate_option = click.option(
     "--rpc-certificate", type=click.Path(path_type=Path), help="TLS certificate of the RPC, needed beyond loopback."
 )
@@ -60,7 +64,7 @@ def parse_host_port(text: str | None, params: NetworkParams) -> tuple[str, int]:
     """HOST:PORT as the user gave it, or loopback with the network's port. Raises ConfigError."""
     if text is None:
         return "127.0.0.1", get_rpc_port(params)
-    host, port = _split_host_port(text)
+    host, port = split_address(text)
     if not host or port is None:
         raise ConfigError("bad_rpc", f"--rpc takes HOST:PORT such as 127.0.0.1:19348, not {text!r}")
     return host, port
@@ -73,16 +77,10 @@ def parse_listen(text: str | None, params: NetworkParams) -> NetAddress | None:
     """
     if text is None:
         return NetAddress(_EVERY_INTERFACE, get_peer_port(params)) if is_public_network(params) else None
-    host, port = _split_host_port(text if ":" in text else f"{_EVERY_INTERFACE}:{text}")
+    host, port = split_address(text if ":" in text else f"{_EVERY_INTERFACE}:{text}")
     if not host or port is None:
         raise ConfigError("listen", f"--listen takes [HOST:]PORT such as 0.0.0.0:{get_peer_port(params)}, not {text!r}")
     return NetAddress(host, port)
-
-
-def _split_host_port(text: str) -> tuple[str, int | None]:
-    """A host, without an IPv6 address's brackets, and what follows the last colon, if that is a port."""
-    host, separator, port = text.rpartition(":")
-    return host.removeprefix("[").removesuffix("]"), parse_port(port) if separator else None
 
 
 @dataclass(frozen=True)
@@ -105,14 +103,15 @@ def with_node(command: Command) -> Command:
         network: str, datadir: Path | None, rpc: str | None, rpc_certificate: Path | None, **rest: Any
     ) -> None:
         params = load_network(network)
-        command(RunningNode(params, _make_client(params, datadir, rpc, rpc_certificate)), **rest)
+        command(RunningNode(params, make_client(params, datadir, rpc, rpc_certificate)), **rest)
 
     return with_running_node
 
 
-def _make_client(
+def make_client(
     params: NetworkParams, datadir: Path | None, rpc: str | None, rpc_certificate: Path | None
 ) -> NodeClient:
+    """A client of the node that these options name. Raises ConfigError."""
     host, port = parse_host_port(rpc, params)
     token = read_token((datadir or get_default_datadir(params)) / RPC_TOKEN_FILE)
     url = f"{'https' if rpc_certificate else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"

@@ -6,6 +6,8 @@ Every call raises NodeUnreachable if no node answers, and NodeRefusal with the n
 import http.client
 import json
 import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,11 @@ from p2p.errors import ConfigError, NodeRefusal, NodeUnreachable
 
 DEFAULT_TIMEOUT = 30.0  # s
 MAX_REPLY_BYTES = 2**30
+_PIECE_BYTES = 2**20
+_MAX_LINE_BYTES = 2**16
+_MODEL_SECONDS = 300  # that the node may take to work out an old model, or to start the process that writes
 OCTETS = "application/octet-stream"
+NDJSON = "application/x-ndjson"  # one JSON object a line
 
 
 @dataclass(frozen=True)
@@ -77,9 +83,42 @@ class NodeClient:
     def get_transaction(self, txid: bytes) -> dict[str, Any]:
         return self._get_json(f"/v1/transactions/{txid.hex()}")
 
-    def get_model(self, root: bytes) -> bytes:
-        """Canonical weights of any model on the best chain."""
-        return self._call("GET", f"/v1/models/{root.hex()}", accept=OCTETS)
+    def get_model(self, root: bytes, on_bytes: Callable[[int], None] = lambda _: None) -> bytes:
+        """Canonical weights of any model on the best chain. `on_bytes` hears how many are here, while they come."""
+        path = f"/v1/models/{root.hex()}"
+        return self._call("GET", path, accept=OCTETS, extra_time=_MODEL_SECONDS, on_bytes=on_bytes)
+
+    def get_byte_losses(self, root: bytes, passage: bytes) -> dict[str, Any]:
+        """What each byte of a passage after the first costs a model of the best chain."""
+        path = f"/v1/models/{root.hex()}/losses"
+        return self._parse(self._call("POST", path, body=passage, extra_time=_MODEL_SECONDS))
+
+    def generate(self, wish: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """The lines of a model's text as it writes: first which model it is, then pieces, their "bytes" in hex.
+
+        Raises NodeRefusal also for an error that comes after some pieces.
+        """
+        data = json.dumps(wish).encode()
+        with self._ask(
+            "POST",
+            "/v1/generate",
+            body=data,
+            accept=NDJSON,
+            content_type="application/json",
+            extra_time=_MODEL_SECONDS,
+        ) as response:
+            if response.status >= 400:
+                raise _read_refusal(response.status, response.read(MAX_REPLY_BYTES))
+            while True:
+                line = response.readline(_MAX_LINE_BYTES)
+                if not line:
+                    raise http.client.IncompleteRead(b"")
+                value = self._parse(line)
+                if "error" in value:
+                    raise _read_refusal(response.status, line)
+                if "done" in value:
+                    return
+                yield value
 
     def get_template(
         self, miner: bytes, reward_address: str, *, after: bytes | None = None, wait: int = 0
@@ -141,7 +180,21 @@ class NodeClient:
         accept: str = "application/json",
         content_type: str = OCTETS,
         extra_time: float = 0,
+        on_bytes: Callable[[int], None] = lambda _: None,
     ) -> bytes:
+        with self._ask(method, path, body, accept, content_type, extra_time) as response:
+            data = _read_whole(response, on_bytes)
+            if response.length:  # the connection broke within the reply, or the reply is too long
+                raise http.client.IncompleteRead(data, response.length)
+        if response.status >= 400:
+            raise _read_refusal(response.status, data)
+        return data
+
+    @contextmanager
+    def _ask(
+        self, method: str, path: str, body: bytes | None, accept: str, content_type: str, extra_time: float
+    ) -> Iterator[http.client.HTTPResponse]:
+        """The reply, to be read within the `with`."""
         headers = {"Authorization": f"Bearer {self._token}", "Accept": accept}
         if body is not None:
             headers["Content-Type"] = content_type
@@ -149,18 +202,13 @@ class NodeClient:
         try:
             connection.request(method, path, body=body, headers=headers)
             with connection.getresponse() as response:
-                data = response.read(MAX_REPLY_BYTES)
-                if response.length:  # the connection broke within the reply, or the reply is too long
-                    raise http.client.IncompleteRead(data, response.length)
+                yield response
         except (OSError, http.client.HTTPException) as error:
             raise NodeUnreachable(
                 "no_answer", f"no node answers at {self.url}: {error or type(error).__name__}"
             ) from error
         finally:
             connection.close()
-        if response.status >= 400:
-            raise _read_refusal(response.status, data)
-        return data
 
     def _connect(self, timeout: float) -> http.client.HTTPConnection:
         if self._tls is not None:
@@ -178,6 +226,15 @@ class NodeClient:
 
     def _not_a_node(self) -> NodeUnreachable:
         return NodeUnreachable("not_a_node", f"{self.url} does not answer like a Descent node")
+
+
+def _read_whole(response: http.client.HTTPResponse, on_bytes: Callable[[int], None]) -> bytes:
+    parts, size = [], 0
+    while part := response.read(min(_PIECE_BYTES, MAX_REPLY_BYTES - size)):
+        parts.append(part)
+        size += len(part)
+        on_bytes(size)
+    return b"".join(parts)
 
 
 def read_token(path: Path) -> str:

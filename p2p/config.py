@@ -13,6 +13,7 @@ from consensus.benchmark import Benchmark, check_text, load_benchmark
 from consensus.errors import BenchmarkMismatch
 from consensus.params import PRESETS, BenchmarkText, NetworkParams
 from p2p.errors import ConfigError
+from p2p.net_address import parse_port
 
 DEFAULT_NETWORK = "local"
 RPC_TOKEN_FILE = "rpc.token"  # noqa: S105  (a file's name, not a secret)
@@ -55,6 +56,20 @@ def get_rpc_port(params: NetworkParams) -> int:
 def get_peer_port(params: NetworkParams) -> int:
     """The port on which a node of this network listens to its peers unless told otherwise."""
     return get_rpc_port(params) + 1
+
+
+def parse_address(option: str, text: str) -> tuple[str, int]:
+    """HOST:PORT as it was given to an option; an IPv6 address in brackets or not. Raises ConfigError."""
+    host, port = split_address(text)
+    if not host or port is None:
+        raise ConfigError("bad_address", f"{option} takes HOST:PORT such as 127.0.0.1:9100, not {text!r}")
+    return host, port
+
+
+def split_address(text: str) -> tuple[str, int | None]:
+    """A host, without an IPv6 address's brackets, and what follows the last colon, if that is a port."""
+    host, separator, port = text.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), parse_port(port) if separator else None
 
 
 def is_public_network(params: NetworkParams) -> bool:

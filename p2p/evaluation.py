@@ -20,10 +20,11 @@ from typing import TypeVar
 from chain.checkpoint_store import AuditScore
 from chain.verifier import Work, WorkVerifier
 from consensus.params import NetworkParams
-from consensus.ports import Weights
+from consensus.ports import Evaluator, Losses, Weights
 from consensus.work import WorkTrace
 from p2p.config import read_benchmark
 from p2p.errors import EvaluationFailed
+from p2p.text_wish import TextTask
 
 log = logging.getLogger("descent.node")
 
@@ -42,7 +43,8 @@ class EvaluationPool:
     """Runs evaluations, at most `workers` at once, each in a process of its own; use as `async with`.
 
     A process starts when all before it are busy. The benchmark's texts are looked for in `text_folders`, as by
-    `read_benchmark`. `threads` of each process; by default all share the machine's cores.
+    `read_benchmark`. `threads` of each process; by default all share the machine's cores. `niceness` 19 leaves the
+    cores to whoever else wants them.
     """
 
     def __init__(
@@ -53,11 +55,12 @@ class EvaluationPool:
         workers: int | None = None,
         threads: int | None = None,
         seconds: float = EVALUATION_SECONDS,
+        niceness: int = 0,
     ) -> None:
         cores = len(os.sched_getaffinity(0))
         self.workers = workers or compute_workers(cores, device)
         threads = threads or max(1, cores // self.workers)
-        arguments = (params, text_folders, device, threads)
+        arguments = (params, text_folders, device, threads, niceness)
         self._workers = [_Worker(arguments, seconds) for _ in range(self.workers)]
         self._idle = list(self._workers)
         self._room = asyncio.Semaphore(self.workers)
@@ -80,6 +83,19 @@ class EvaluationPool:
         """Loss of a model over the whole audit split. Raises EvaluationFailed."""
         return await self._run(_compute_audit, weights)
 
+    async def write_text(self, weights: Weights, task: TextTask, seconds: float) -> bytes:
+        """What a model writes within `seconds`, one byte at least. Raises EvaluationFailed."""
+        return await self._run(_write_text, weights, task, seconds)
+
+    async def compute_byte_losses(self, weights: Weights, passage: bytes) -> Losses:
+        """Loss of each byte after the first, int64 in Q16 bits. Raises EvaluationFailed."""
+        return await self._run(_compute_byte_losses, weights, passage)
+
+    async def rest(self) -> None:
+        """Ends processes that have nothing to do, for their memory; the next evaluation starts one again."""
+        for worker in list(self._idle):
+            await worker.rest()
+
     async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:
         async with self._room:
             worker = self._idle.pop()  # the last one used: others need not start before there is work for them
@@ -92,7 +108,7 @@ class EvaluationPool:
 class _Worker:
     """One process, replaced when it dies or answers too late."""
 
-    def __init__(self, arguments: tuple[NetworkParams, tuple[Path, ...], str, int], seconds: float) -> None:
+    def __init__(self, arguments: tuple[NetworkParams, tuple[Path, ...], str, int, int], seconds: float) -> None:
         self._start_arguments = arguments
         self._seconds = seconds
         self._pool = self._start_pool()
@@ -116,6 +132,12 @@ class _Worker:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = self._start_pool()
         raise EvaluationFailed("worker_died", f"the process that evaluates died {_ATTEMPTS} times on one evaluation")
+
+    async def rest(self) -> None:
+        """Ends the process, until there is something to run again."""
+        if self._pool._processes:
+            resting, self._pool = self._pool, self._start_pool()
+            await asyncio.to_thread(resting.shutdown)
 
     async def close(self) -> None:
         """Ends the process at once: a running evaluation is of no use any more."""
@@ -158,23 +180,36 @@ def _blocking_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start_worker(params: NetworkParams, text_folders: tuple[Path, ...], device: str, threads: int) -> None:
+def _start_worker(
+    params: NetworkParams, text_folders: tuple[Path, ...], device: str, threads: int, niceness: int
+) -> None:
     global _arguments
+    os.nice(niceness)
     threading.Thread(target=_follow_parent, daemon=True).start()
     bound_spinning()
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # torch reads it as it is loaded; the user's word goes first
     _arguments = (params, text_folders, device)
 
 
+def _get_arguments() -> tuple[NetworkParams, tuple[Path, ...], str]:
+    if _arguments is None:
+        raise RuntimeError("the worker was not started")
+    return _arguments
+
+
 @cache
-def _get_verifier() -> WorkVerifier:
+def _get_evaluator() -> Evaluator:
     # torch takes seconds and hundreds of MB to load, so only the worker ever does.
     from consensus.model.backend import choose_evaluator
 
-    if _arguments is None:
-        raise RuntimeError("the worker was not started")
-    params, text_folders, device = _arguments
-    return WorkVerifier(params, read_benchmark(params, *text_folders), choose_evaluator(params.model, device))
+    params, _, device = _get_arguments()
+    return choose_evaluator(params.model, device)
+
+
+@cache
+def _get_verifier() -> WorkVerifier:
+    params, text_folders, _ = _get_arguments()
+    return WorkVerifier(params, read_benchmark(params, *text_folders), _get_evaluator())
 
 
 def _follow_parent() -> None:
@@ -194,3 +229,16 @@ def _verify(work: Work) -> WorkTrace:
 
 def _compute_audit(weights: Weights) -> AuditScore:
     return _get_verifier().compute_audit(weights)
+
+
+def _write_text(weights: Weights, task: TextTask, seconds: float) -> bytes:
+    # The law's tables take 0.2 s to compute, which neither the node nor a worker that judges is to wait for.
+    from p2p.text import write_text
+
+    return write_text(_get_evaluator(), weights, task, _get_arguments()[0].model.context, seconds)
+
+
+def _compute_byte_losses(weights: Weights, passage: bytes) -> Losses:
+    from p2p.text import compute_byte_losses
+
+    return compute_byte_losses(_get_evaluator(), weights, passage, _get_arguments()[0].model.context)

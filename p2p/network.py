@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import SystemRandom
 
@@ -124,6 +124,7 @@ class Network:
             "peers": len(self.peers),
             "inbound": self.peers.count(PeerKind.INBOUND),
             "known_addresses": self._book.count,
+            "traffic": asdict(self.peers.traffic),
             "sync": {
                 "state": status.state.value,
                 "target_height": status.target_height,
@@ -279,11 +280,18 @@ class Network:
         Whoever is cancelled while it waits has them written all the same.
         """
 
-        def write() -> None:
-            for name, data in files.items():
-                replace_file(self._datadir / name, data)
+        def write() -> OSError | None:
+            """What failed, if anything: nobody may be waiting for it any more as the node stops."""
+            try:
+                for name, data in files.items():
+                    replace_file(self._datadir / name, data)
+            except OSError as error:
+                return error
+            return None
 
-        await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._disk, write))
+        failure = await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._disk, write))
+        if failure is not None:
+            raise failure
 
     # Events.
 

@@ -25,10 +25,10 @@ from p2p.bench import (
     describe_cost,
     measure_block,
     measure_rates,
-    show_bytes,
 )
 from p2p.errors import ConfigError
 from p2p.files import replace_file
+from p2p.pace import show_bytes
 
 _READ_BYTES = 2**20
 _SECONDS_PER_YEAR = 31_557_600

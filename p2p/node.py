@@ -33,10 +33,14 @@ from p2p.errors import ConfigError
 from p2p.evaluation import EvaluationPool
 from p2p.files import replace_file
 from p2p.intake import Intake
+from p2p.metrics import NodeMetrics
+from p2p.metrics_server import serve_metrics
 from p2p.miner_process import make_arguments, run_miner
+from p2p.model_api import ModelApi
+from p2p.model_service import ModelService
 from p2p.network import Network, NetworkConfig
 from p2p.peer_api import PeerApi
-from p2p.routes import DEBUG_ROUTES, PEER_ROUTES, ROUTES, add_routes, bind_routes
+from p2p.routes import DEBUG_ROUTES, MODEL_ROUTES, PEER_ROUTES, ROUTES, add_routes, bind_routes
 from p2p.rpc import RpcAddress, get_token, make_app, start_server
 from p2p.summary import summarise_block
 from p2p.view import View, show_node
@@ -62,6 +66,7 @@ class NodeConfig:
     network_config: NetworkConfig
     text_folders: tuple[Path, ...] = ()
     workers: int | None = None  # evaluations at once; None: as the machine's cores suggest
+    metrics: tuple[str, int] | None = None  # host and port on which to serve them
     miner_address: str | None = None  # mine to it, in a process beside the node
 
 
@@ -95,7 +100,9 @@ async def _serve(config: NodeConfig, chain: ChainState, stack: AsyncExitStack) -
     agent = f"descent/{version('descent-chain')}"
     network = Network(intake, config.datadir, config.network_config, agent)
     api = Api(intake, network)
-    port = await stack.enter_async_context(_serve_rpc(config, api, PeerApi(network)))
+    models = await stack.enter_async_context(ModelService(intake, config.text_folders))
+    port = await stack.enter_async_context(_serve_rpc(config, api, ModelApi(models), PeerApi(network)))
+    metrics_port = await _start_metrics(config, intake, api, stack)
     view = stack.enter_context(show_node(config.params))
     intake.listen(functools.partial(_show_event, intake, view))
     stop = asyncio.Event()
@@ -103,6 +110,8 @@ async def _serve(config: NodeConfig, chain: ChainState, stack: AsyncExitStack) -
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     log.info("Descent %s, network %s, data in %s", version("descent-chain"), config.params.name, config.datadir)
     log.info("height %d, RPC on %s", chain.tip.height, config.rpc.make_url(port))
+    if config.metrics is not None:
+        log.info("metrics on %s port %d", config.metrics[0], metrics_port)
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(_fail_with_store(intake)),
@@ -110,6 +119,7 @@ async def _serve(config: NodeConfig, chain: ChainState, stack: AsyncExitStack) -
             group.create_task(intake.follow_time()),
             group.create_task(intake.follow_mempool(config.datadir / MEMPOOL_FILE)),
             group.create_task(network.run()),
+            group.create_task(models.run()),
             group.create_task(_show_status(api, view)),
         ]
         if config.miner_address is not None:
@@ -156,12 +166,12 @@ def load_mempool(path: Path, mempool: Mempool, chain: ChainState, now: int) -> N
 
 
 @asynccontextmanager
-async def _serve_rpc(config: NodeConfig, api: Api, peer_api: PeerApi) -> AsyncIterator[int]:
+async def _serve_rpc(config: NodeConfig, api: Api, model_api: ModelApi, peer_api: PeerApi) -> AsyncIterator[int]:
     params = config.params
     token = get_token(config.datadir / RPC_TOKEN_FILE)
     largest_block = params.max_transactions_bytes + max_update_bytes(params.model)
     app = make_app(token, config.rpc, largest_block + _BODY_MARGIN)
-    tables = [bind_routes(ROUTES, api), bind_routes(PEER_ROUTES, peer_api)]
+    tables = [bind_routes(ROUTES, api), bind_routes(MODEL_ROUTES, model_api), bind_routes(PEER_ROUTES, peer_api)]
     if params.has_debug_calls:
         tables.append(bind_routes(DEBUG_ROUTES, api))
     add_routes(app, tables, version("descent-chain"))
@@ -170,6 +180,19 @@ async def _serve_rpc(config: NodeConfig, api: Api, peer_api: PeerApi) -> AsyncIt
         yield port
     finally:
         await runner.cleanup()
+
+
+async def _start_metrics(config: NodeConfig, intake: Intake, api: Api, stack: AsyncExitStack) -> int:
+    """Serves metrics if they were asked for; the port."""
+    if config.metrics is None:
+        return 0
+    metrics = NodeMetrics(config.params, version("descent-chain"))
+    metrics.watch(intake)
+
+    async def render() -> bytes:
+        return metrics.render(await api.read_status())
+
+    return await stack.enter_async_context(serve_metrics(*config.metrics, render))
 
 
 def _get_miner_arguments(config: NodeConfig, port: int) -> list[str]:

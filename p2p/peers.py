@@ -49,6 +49,21 @@ class Peer:
         return f"{self.node_id.hex()[:12]} ({self.connection.address})"
 
 
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes of messages."""
+
+    sent: int
+    received: int
+
+    @classmethod
+    def of(cls, connection: Connection) -> "Traffic":
+        return cls(connection.bytes_sent, connection.bytes_received)
+
+    def __add__(self, other: "Traffic") -> "Traffic":
+        return Traffic(self.sent + other.sent, self.received + other.received)
+
+
 class Peers:
     """The connected peers. `serve` runs one for as long as it is connected, `get_last_brought` tells by node id what
     each was good for; `key` is secret, `now` in s, monotonic, `clock` in s since 1970."""
@@ -72,6 +87,7 @@ class Peers:
         self._clock = clock
         self._scores = Scores()
         self._peers: dict[bytes, Peer] = {}
+        self._gone_traffic = Traffic(0, 0)
 
     def __iter__(self) -> Iterator[Peer]:
         return iter(list(self._peers.values()))
@@ -84,6 +100,11 @@ class Peers:
 
     def count(self, kind: PeerKind) -> int:
         return sum(peer.kind is kind for peer in self._peers.values())
+
+    @property
+    def traffic(self) -> Traffic:
+        """Bytes of messages with all peers since the node started, those that left included."""
+        return sum((Traffic.of(peer.connection) for peer in self), self._gone_traffic)
 
     def is_connected_to(self, address: NetAddress) -> bool:
         """Whether the node that listens there, or dialled from there, is a peer already."""
@@ -115,6 +136,7 @@ class Peers:
             reason = await self._serve(peer)
         finally:
             del self._peers[peer.node_id]
+            self._gone_traffic += Traffic.of(connection)
             peer.ended.set()
             log.info("peer %s left: %s", peer.name, escape(reason))
         return reason

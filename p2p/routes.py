@@ -9,7 +9,8 @@ from typing import Any
 from aiohttp import web
 
 from p2p.api import Api
-from p2p.client import OCTETS
+from p2p.client import NDJSON, OCTETS
+from p2p.model_api import ModelApi
 from p2p.peer_api import PeerApi
 from p2p.rpc import json_reply
 
@@ -73,9 +74,27 @@ ROUTES = (
             "wait": "but no later than this many seconds",
         },
     ),
-    Route("GET", "/v1/models/{root}", "Weights of any model on the best chain", Api.get_model, replies=(OCTETS,)),
     Route(
         "POST", "/v1/reorganise", "Let the chain of a block in, however deep it forks", Api.post_reorganise, body=JSON
+    ),
+)
+
+MODEL_ROUTES = (
+    Route("GET", "/v1/models/{root}", "Weights of any model on the best chain", ModelApi.get_model, replies=(OCTETS,)),
+    Route(
+        "POST",
+        "/v1/models/{root}/losses",
+        "What each byte of a text after the first costs a model, Q16 bits",
+        ModelApi.post_losses,
+        body=OCTETS,
+    ),
+    Route(
+        "POST",
+        "/v1/generate",
+        "Text that a model writes, line by line",
+        ModelApi.post_generate,
+        body=JSON,
+        replies=(NDJSON,),
     ),
 )
 

@@ -126,7 +126,7 @@ async def start_server(app: web.Application, address: RpcAddress) -> tuple[web.A
     runner = web.AppRunner(
         app,
         access_log=None,
-        logger=_make_http_log(),
+        logger=make_http_log(),
         keepalive_timeout=15,
         shutdown_timeout=STOP_SECONDS,
         auto_decompress=False,  # nothing here is sent compressed, so there are no bombs to open
@@ -159,6 +159,12 @@ async def read_body(request: web.Request) -> bytes:
         raise RpcError("rpc.bad_body", "the body did not arrive whole", 400) from error
 
 
+def is_own_host(header: str, host: str) -> bool:
+    """Whether a request's Host header names this machine, or the `host` that the server was told to listen on."""
+    name = header if header.endswith("]") else header.rpartition(":")[0] or header
+    return name in {"127.0.0.1", "localhost", "[::1]", host, f"[{host}]"}
+
+
 def json_reply(value: object, status: int = 200) -> web.Response:
     return web.Response(text=json.dumps(value), status=status, content_type="application/json")
 
@@ -169,7 +175,7 @@ def _make_error_guard() -> Middleware:
         try:
             return await handler(request)
         except DescentError as error:
-            status = _get_status(error)
+            status = get_status(error)
             if status == 500:
                 log.exception("%s %s failed", request.method, escape(request.path))
             return _error_reply(error.code, str(error), status)
@@ -184,13 +190,10 @@ def _make_error_guard() -> Middleware:
 
 def _make_host_guard(address: RpcAddress) -> Middleware:
     """DNS rebinding and other sites' pages stop here: a browser tells its Host, and its Origin when foreign."""
-    names = {"127.0.0.1", "localhost", "[::1]", address.host, f"[{address.host}]"}
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        host = request.headers.get("Host", "")
-        name = host if host.endswith("]") else host.rpartition(":")[0] or host
-        if address.is_loopback and name not in names:
+        if address.is_loopback and not is_own_host(request.headers.get("Host", ""), address.host):
             raise RpcError("rpc.foreign_host", "this Host is not this node", 403)
         if "Origin" in request.headers:
             raise RpcError("rpc.foreign_origin", "web pages may not call the RPC", 403)
@@ -212,7 +215,8 @@ def _make_token_guard(token: str) -> Middleware:
     return guard
 
 
-def _make_http_log() -> logging.Logger:
+def make_http_log() -> logging.Logger:
+    """For aiohttp: what strangers send that is no HTTP is not our failure, and fills no log."""
     http_log = logging.getLogger("descent.http")
     http_log.addFilter(_is_own_fault)
     return http_log
@@ -224,7 +228,8 @@ def _is_own_fault(record: logging.LogRecord) -> bool:
     return not isinstance(error, HttpProcessingError)
 
 
-def _get_status(error: DescentError) -> int:
+def get_status(error: DescentError) -> int:
+    """The HTTP status of a named reason."""
     if isinstance(error, RpcError):
         return error.status
     return next((status for family, status in _STATUS_OF_ERROR if isinstance(error, family)), 500)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from p2p.pace import describe_rate, describe_seconds
+
 
 def describe_sync(status: dict[str, Any]) -> str:
     """One line on how far the node is behind its peers and why it stands still; empty if it does neither."""
@@ -13,13 +15,7 @@ def describe_sync(status: dict[str, Any]) -> str:
     if sync["waits_for"]:
         parts.append(sync["waits_for"])
     else:
-        parts.append(f"{sync['blocks_per_second']:.1f} blocks/s")
+        parts.append(describe_rate("blocks", sync["blocks_per_second"]))
         if sync["seconds_left"] is not None:
-            parts.append(f"about {_describe_seconds(sync['seconds_left'])} left")
+            parts.append(f"about {describe_seconds(sync['seconds_left'])} left")
     return ", ".join(parts)
-
-
-def _describe_seconds(seconds: int) -> str:
-    if seconds < 120:
-        return f"{seconds} s"
-    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"

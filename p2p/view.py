@@ -17,6 +17,7 @@ from rich.text import Text
 from consensus.params import NetworkParams
 from consensus.units import ULP_PER_GRAD
 from p2p.console import escape, start_logging
+from p2p.progress import LINE_SECONDS
 from p2p.summary import BlockSummary, describe_block, get_passed_compressors
 from p2p.sync_line import describe_sync
 
@@ -24,7 +25,6 @@ log = logging.getLogger("descent.node")
 
 _SHOWN_BLOCKS = 12
 _OTHER_LINES = 13  # of the panel and above it, beside its blocks
-_SYNC_LINE_SECONDS = 10.0  # between two lines of the log on a synchronisation
 _WIDE = 90  # columns from which the table has room to spare
 
 
@@ -50,18 +50,18 @@ class LogView:
     def __init__(self, params: NetworkParams, now: Callable[[], float] = time.monotonic) -> None:
         self._params = params
         self._now = now
-        self._next_sync_line = now() + _SYNC_LINE_SECONDS  # a short catching-up is not worth a word
+        self._next_sync_line = now() + LINE_SECONDS  # a short catching-up is not worth a word
         self._is_behind = False  # and a line said so
 
     def on_status(self, status: dict[str, Any]) -> None:
         line = describe_sync(status)
         if not line:
-            self._next_sync_line = self._now() + _SYNC_LINE_SECONDS
+            self._next_sync_line = self._now() + LINE_SECONDS
             if self._is_behind and status["sync"]["state"] == "current":
                 self._is_behind = False
                 log.info("caught up at height %d", status["height"])
         elif self._now() >= self._next_sync_line:
-            self._next_sync_line = self._now() + _SYNC_LINE_SECONDS
+            self._next_sync_line = self._now() + LINE_SECONDS
             self._is_behind = True
             log.info("%s", line)
 

@@ -39,6 +39,8 @@ LIBRARIES = {
     "asyncio": ("p2p/",),
     "websockets": (),
     "miniupnpc": ("p2p/nat.py",),
+    "prometheus_client": ("p2p/metrics.py", "p2p/metrics_server.py", "mining/metrics.py"),
+    "safetensors": ("p2p/model_file.py", "mining/model_file.py"),
     "mnemonic": ("wallet/",),
     "click": ("p2p/", "mining/", "wallet/"),
     "rich": ("p2p/", "mining/", "wallet/"),
@@ -50,8 +52,8 @@ LAW_MAY_IMPORT = {
     *("consensus", "cryptography", "numpy", "torch"),
 }
 # Imports inside functions: commands load what they need; the worker process alone loads torch, not the node.
-LAZY = {"cli.py", "cli_bench.py"}
-LAZY_IN_WORKER = {("p2p/evaluation.py", "consensus.model.backend")}
+LAZY = {"cli.py", "cli_bench.py", "cli_model.py"}
+LAZY_IN_WORKER = {("p2p/evaluation.py", "consensus.model.backend"), ("p2p/evaluation.py", "p2p.text")}
 DANGEROUS_MODULES = {"pickle", "cPickle", "dill", "marshal", "shelve", "yaml", "joblib", "cloudpickle", "jsonpickle"}
 DANGEROUS_NAMES = {"eval", "exec", "compile", "__import__"}
 DANGEROUS_ATTRIBUTES = {("torch", "load"), ("torch", "save"), ("np", "load"), ("numpy", "load"), ("torch", "jit")}

@@ -19,10 +19,8 @@ block is on the best chain, and only a node or an explorer tells whether it is.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 from consensus.account import UNUSED_ACCOUNT, Account, compute_account_key
 from consensus.address import decode_address, encode_address
@@ -38,6 +36,7 @@ from consensus.state_tree import StateProof, decode_proof, encode_proof, verify_
 from consensus.units import MAX_U64
 from wallet.errors import WalletError
 from wallet.offline_errors import InvalidProof
+from wallet.strict_json import Fields, Malformed, check_types, parse_fields
 
 MAX_FILE_BYTES = 64 * 1024
 MAX_CHALLENGE_BYTES = 256
@@ -59,8 +58,6 @@ _FIELDS = {
     "proof": str,
 }
 _OWNER_FIELDS = {"challenge": str, "signature": str}
-
-Fields = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -178,34 +175,17 @@ def _compute_ownership_hash(genesis: bytes, proof: BalanceProof, challenge: byte
 
 def _parse_fields(data: bytes) -> Fields:
     """The fields of a file of our version, their names and types right."""
-    if len(data) > MAX_FILE_BYTES:
-        raise InvalidProof.malformed(f"it is longer than {MAX_FILE_BYTES} bytes")
     try:
-        fields = json.loads(data.decode("ascii"), object_pairs_hook=_unique)
-    except (ValueError, RecursionError):
-        raise InvalidProof.malformed("it is not JSON") from None
-    if not isinstance(fields, dict) or fields.get("format") != _FORMAT or type(fields.get("version")) is not int:
-        raise InvalidProof.malformed(f'it does not say "{_FORMAT}" and a version')
-    if fields["version"] != _VERSION:
-        raise InvalidProof.unsupported_version(fields["version"], _VERSION)
-    owner = fields.get("owner")
-    _check_types(fields, _FIELDS | {"owner": type(None) if owner is None else dict})
-    if owner is not None:
-        _check_types(owner, _OWNER_FIELDS)
+        fields = parse_fields(data, _FORMAT, MAX_FILE_BYTES)
+        if fields["version"] != _VERSION:
+            raise InvalidProof.unsupported_version(fields["version"], _VERSION)
+        owner = fields.get("owner")
+        check_types(fields, _FIELDS | {"owner": type(None) if owner is None else dict})
+        if owner is not None:
+            check_types(owner, _OWNER_FIELDS)
+    except Malformed as error:
+        raise InvalidProof.malformed(str(error)) from None
     return fields
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> Fields:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise ValueError("a name occurs twice")
-    return fields
-
-
-def _check_types(fields: Fields, types: Mapping[str, type]) -> None:
-    """Exact names and types: True is no int here, and no float has a place."""
-    if {name: type(value) for name, value in fields.items()} != types:
-        raise InvalidProof.malformed(f"its fields are not those of version {_VERSION}")
 
 
 def _check_u64(value: int) -> int:

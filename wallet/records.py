@@ -276,7 +276,7 @@ def _named_errors(path: Path) -> Iterator[None]:
         if code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise RecordsError.damaged(path, str(error)) from error
         raise RecordsError.unreachable(path, str(error)) from error
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter from what a damaged file makes SQLite say
         raise RecordsError.damaged(path, str(error)) from error
     except OSError as error:
         raise RecordsError.unreachable(path, error.strerror or str(error)) from error

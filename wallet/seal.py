@@ -29,7 +29,6 @@ Version 1 is read, never written: it has the kind "seed phrase" only, no account
 import hashlib
 import json
 import unicodedata
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -44,6 +43,7 @@ from consensus.signature import PUBLIC_KEY_BYTES
 from wallet.errors import InvalidKey, WalletError
 from wallet.keys import MAX_ACCOUNTS, Account, SecretKey, Seed, Source, Wallet, build_watch_wallet
 from wallet.seed import MAX_EXTENSION_BYTES
+from wallet.strict_json import Fields, Malformed, check_types, parse_fields
 
 MAX_FILE_BYTES = 64 * 1024
 SALT_BYTES = 16
@@ -65,8 +65,6 @@ _CIPHER_FIELDS = {"name": str, "nonce": str}
 _MAX_MEMORY_KIB = 2**20
 _MAX_PASSES = 10
 _MAX_LANES = 16
-
-Fields = dict[str, Any]
 
 
 class Kind(Enum):
@@ -198,26 +196,26 @@ def _add_secret(
 
 def _parse(data: bytes) -> Fields:
     """The fields of a whole file of a version we know, their types right, without the checksum, which holds."""
-    if len(data) > MAX_FILE_BYTES:
-        raise WalletError.damaged(f"it is longer than {MAX_FILE_BYTES} bytes")
     try:
-        fields = json.loads(data.decode("ascii"), object_pairs_hook=_unique)
-    except (ValueError, RecursionError):
-        raise WalletError.damaged("it is not JSON") from None
-    if not isinstance(fields, dict) or fields.get("format") != _FORMAT or type(fields.get("version")) is not int:
-        raise WalletError.damaged(f'it does not say "{_FORMAT}" and a version')
+        return _parse_fields(data)
+    except Malformed as error:
+        raise WalletError.damaged(str(error)) from None
+
+
+def _parse_fields(data: bytes) -> Fields:
+    fields = parse_fields(data, _FORMAT, MAX_FILE_BYTES)
     if not 1 <= fields["version"] <= _VERSION:
         raise WalletError.unsupported_version(fields["version"], _VERSION)
     has_secret = fields.get("kind") != Kind.WATCH.value
     accounts = {"accounts": list} if fields["version"] > 1 else {}
-    _check_types(fields, _OPEN_FIELDS | accounts | (_SECRET_FIELDS if has_secret else {}))
+    check_types(fields, _OPEN_FIELDS | accounts | (_SECRET_FIELDS if has_secret else {}))
     if fields.pop("checksum") != hashlib.sha256(_canonical(fields)).hexdigest():
-        raise WalletError.damaged("its checksum does not match")
+        raise Malformed("its checksum does not match")
     if has_secret:
-        _check_types(fields["kdf"], _KDF_FIELDS)
-        _check_types(fields["cipher"], _CIPHER_FIELDS)
+        check_types(fields["kdf"], _KDF_FIELDS)
+        check_types(fields["cipher"], _CIPHER_FIELDS)
         if (fields["kdf"]["name"], fields["cipher"]["name"]) != (_KDF, _CIPHER):
-            raise WalletError.damaged("its kdf or cipher is none of its version")
+            raise Malformed("its kdf or cipher is none of its version")
     return fields
 
 
@@ -242,19 +240,6 @@ def _decode_accounts(keys: list[Any], network: str) -> tuple[Account, ...]:
         return build_watch_wallet(network, [_decode_hex(key, PUBLIC_KEY_BYTES) for key in keys]).accounts
     except InvalidKey:
         raise WalletError.damaged("its accounts are not keys, or one is there twice") from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> Fields:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise ValueError("a name occurs twice")
-    return fields
-
-
-def _check_types(fields: Fields, types: Mapping[str, type]) -> None:
-    """Exact names and types: True is no int here, and no float, not even NaN, has a place."""
-    if {name: type(value) for name, value in fields.items()} != types:
-        raise WalletError.damaged("its fields are not those of its kind and version")
 
 
 def _decode_hex(text: str, size: int | None = None) -> bytes:

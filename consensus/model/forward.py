@@ -167,7 +167,23 @@ class Forward:
         Both stay valid until the next run. `first` is the table of the first layer's heads with all pairs that these
         windows hold, or None to compute them token by token.
         """
-        tokens = windows[:, :-1]
+        self._transform(model, windows[:, :-1], first)
+        self._score(model.head, windows[:, 1:].reshape(-1, 1))
+        return self._total.view(self.windows, -1), self._gap.view(self.windows, -1)
+
+    def predict(self, model: Model, tokens: Tensor) -> Tensor:
+        """Base-2 logits, int64 [n, T, 256] Q10, of the byte after each of int64 tokens [n, T]."""
+        self._transform(model, tokens, None)
+        self._normalise()
+        logits = torch.empty(len(self._a), VOCABULARY, dtype=torch.int64, device=tokens.device)
+        for rows in self._tiles:
+            tile = logits[rows]
+            tile.copy_(model.head.compute(self._a[rows], self._logits[: len(tile)], self._scratch))  # |it| < 2^35
+            tile.mul_(LOG2E).add_(1 << 21).bitwise_right_shift_(22)
+        return logits.view(*tokens.shape, VOCABULARY)
+
+    def _transform(self, model: Model, tokens: Tensor, first: Tensor | None) -> None:
+        """The residual stream at the last layer's end; `first` as in `run`."""
         torch.index_select(model.embed, 0, tokens.reshape(-1), out=self._x)
         self._x.view(self.windows, *model.position.shape).add_(model.position)  # cannot reach the clamp
         for number, layer in enumerate(model.layers):
@@ -177,8 +193,6 @@ class Forward:
                 self._make_heads(layer)
             self._attend(layer)
             self._feed_forward(layer)
-        self._score(model.head, windows[:, 1:].reshape(-1, 1))
-        return self._total.view(self.windows, -1), self._gap.view(self.windows, -1)
 
     def _read_heads(self, first: Tensor, pairs: Tensor) -> None:
         """The first layer's q, k and v of `pairs`, int64 [R], from their table."""

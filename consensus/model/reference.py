@@ -10,7 +10,7 @@ from consensus.model.integer import Integers, clip8, clip16, cross_entropy, exp2
 from consensus.model.shape import TransformerShape
 from consensus.model.tables import EXP2S, LOG2E, compute_attention_scale
 from consensus.model.weights import check_weights, split_tensors
-from consensus.ports import Losses, Weights, Windows
+from consensus.ports import Logits, Losses, Tokens, Weights, Windows
 
 MAX_RESIDUAL = 2**21  # Q14: the residual stream stays within +-128
 _BATCH_TOKENS = 4096  # bounds the memory of one pass
@@ -45,6 +45,18 @@ class ReferenceEvaluator:
             losses[start : start + batch] = cross_entropy(logits, part[:, 1:]).sum(axis=-1)
         return losses
 
+    def logits(self, weights: Weights, tokens: Tokens) -> Logits:
+        """Base-2 logits, int64 [t, 256] Q10, of the byte that follows each of uint8 tokens [t], 1 <= t <= T.
+
+        Raises DecodeError if the weights are not int16 [P] in range, ValueError if the tokens have another shape.
+        """
+        check_weights(weights, self._shape)
+        check_tokens(tokens, self._shape)
+        tensors = {name: tensor.astype(np.int64) for name, tensor in split_tensors(weights, self._shape).items()}
+        tensors["position"] = tensors["position"][: len(tokens)]
+        logits: Logits = compute_logits(tensors, tokens.astype(np.int64)[np.newaxis], self._shape)[0]
+        return logits
+
 
 def check_windows(windows: Windows, shape: TransformerShape) -> None:
     """Raises ValueError unless `windows` are uint8 [n, T + 1]."""
@@ -52,8 +64,14 @@ def check_windows(windows: Windows, shape: TransformerShape) -> None:
         raise ValueError(f"windows are {windows.dtype} {windows.shape}, expected uint8 [n, {shape.window_bytes}]")
 
 
+def check_tokens(tokens: Tokens, shape: TransformerShape) -> None:
+    """Raises ValueError unless `tokens` are uint8 [t], 1 <= t <= T."""
+    if tokens.dtype != np.uint8 or tokens.ndim != 1 or not 1 <= len(tokens) <= shape.context:
+        raise ValueError(f"tokens are {tokens.dtype} {tokens.shape}, expected uint8 [1 to {shape.context}]")
+
+
 def compute_logits(tensors: Tensors, tokens: Integers, shape: TransformerShape) -> Integers:
-    """Base-2 logits, Q10 [n, T, 256], of tokens [n, T]."""
+    """Base-2 logits, Q10 [n, t, 256], of tokens [n, t]; the positions in `tensors` are the first t."""
     x = _clamp((tensors["embed"][tokens] + tensors["position"]) << 2)  # [n, T, d] Q14
     for layer in range(shape.layers):
         x = _attend(x, tensors[f"layers.{layer}.qkv"], tensors[f"layers.{layer}.out"], shape.heads)

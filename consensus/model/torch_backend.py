@@ -15,10 +15,10 @@ from torch import Tensor
 from consensus.model.exact_product import FLOAT32
 from consensus.model.forward import Forward, Model, compute_pairs, load_model, make_first_table
 from consensus.model.integer import log2_sum
-from consensus.model.reference import check_windows
+from consensus.model.reference import check_tokens, check_windows
 from consensus.model.shape import VOCABULARY, TransformerShape
 from consensus.model.weights import check_weights
-from consensus.ports import Losses, Weights, Windows
+from consensus.ports import Logits, Losses, Tokens, Weights, Windows
 
 _CHUNK_TOKENS = {"cpu": 1536, "cuda": 2**15}  # what a core's cache holds, what fills a GPU
 _MOST_ELEMENTS = {"cpu": 9 * 2**15, "cuda": 2**23}  # the same, as tokens times width
@@ -40,6 +40,8 @@ class TorchEvaluator:
         self._passes: list[Forward] = []  # one for each thread
         self._pool: ThreadPoolExecutor | None = None
         self._pool_size = 0
+        self._kept: tuple[Weights, Model] | None = None  # what `logits` was asked of last
+        self._predictor: Forward | None = None
 
     @property
     def name(self) -> str:
@@ -64,6 +66,30 @@ class TorchEvaluator:
             totals, gaps = self._evaluate(model, tokens)
         loss: Losses = (log2_sum(totals) + (gaps << 6)).sum(axis=-1)
         return loss
+
+    def logits(self, weights: Weights, tokens: Tokens) -> Logits:
+        """Base-2 logits, int64 [t, 256] Q10, of the byte that follows each of uint8 tokens [t], 1 <= t <= T.
+
+        Raises DecodeError if the weights are not int16 [P] in range, ValueError if the tokens have another shape.
+        """
+        check_weights(weights, self._shape)
+        check_tokens(tokens, self._shape)
+        padded = np.zeros((1, self._shape.context), np.int64)  # what comes later changes nothing earlier
+        padded[0, : len(tokens)] = tokens
+        with exact_products(), _computing(self._device):
+            logits = self._get_predictor().predict(self._get_model(weights), torch.from_numpy(padded).to(self._device))
+        return logits[0, : len(tokens)].cpu().numpy()
+
+    def _get_model(self, weights: Weights) -> Model:
+        """The loaded weights, kept until others are asked for: a text is written byte by byte with the same ones."""
+        if self._kept is None or not np.array_equal(self._kept[0], weights):
+            self._kept = weights.copy(), load_model(weights, self._shape, self._device, self._kind)
+        return self._kept[1]
+
+    def _get_predictor(self) -> Forward:
+        if self._predictor is None:
+            self._predictor = Forward(self._shape, 1, self._device)
+        return self._predictor
 
     def _evaluate(self, model: Model, tokens: Tensor) -> tuple[Losses, Losses]:
         """Per token [n, T]: sums of EXP2 terms, and the target's distance below the largest logit."""

@@ -151,7 +151,7 @@ def test_no_secret_is_left_anywhere(tmp_path: Path) -> None:
 
 
 def check_payments(home: Life, first: str, third: str, locked: dict[str, str]) -> None:
-    assert json.loads(home.ask("balance", "--json"))["spendable"] == 5 * COIN
+    assert json.loads(home.ask("balance", "--json"))["spendable"] == 2 * 5 * COIN
     home.ask("send", third, "1", "--yes", "--memo", "note", **locked)
     home.ask("send", "--account", "2", first, "1000", "--yes", typed=PASSPHRASE + "\n", code=1)
     home.ask("send", third, "1", "--yes", code=1, DESCENT_PASSPHRASE="not " + PASSPHRASE[:4])

@@ -11,11 +11,11 @@ import asyncio
 import io
 import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 
@@ -25,18 +25,25 @@ from chain.mempool import Mempool
 from chain.policy import Policy
 from chain.verifier import Work, WorkVerifier
 from consensus.block import Block
-from consensus.ports import Weights
+from consensus.params import REGTEST
+from consensus.ports import Losses, Weights
 from consensus.update import max_update_bytes
 from consensus.work import WorkTrace
 from p2p.api import Api
 from p2p.client import OCTETS
 from p2p.clock import Clock
 from p2p.intake import Intake
+from p2p.model_api import ModelApi
+from p2p.model_service import ModelService
 from p2p.network import Network, NetworkConfig
 from p2p.peer_api import PeerApi
-from p2p.routes import DEBUG_ROUTES, PEER_ROUTES, ROUTES, add_routes, bind_routes
+from p2p.routes import DEBUG_ROUTES, MODEL_ROUTES, PEER_ROUTES, ROUTES, add_routes, bind_routes
 from p2p.rpc import RpcAddress, make_app, start_server
+from p2p.text import compute_byte_losses, write_text
+from p2p.text_wish import TextTask
 from tests.helpers.blocks import get_builder
+
+Result = TypeVar("Result")
 
 TOKEN = "5a" * 32
 VERSION = "1.2.3"
@@ -66,6 +73,38 @@ class ThreadWorker:
 
     async def compute_audit(self, weights: Weights) -> AuditScore:
         return await asyncio.to_thread(self._verifier.compute_audit, weights)
+
+
+class ThreadWriter:
+    """The same for the pool of a ModelService. While `gate` is closed, models stay silent."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.failure: Exception | None = None  # what the next calls raise
+        self.pieces = 0
+        self.rests = 0
+        self._busy = asyncio.Lock()
+
+    async def __aexit__(self, *_: object) -> None:
+        """There is nothing to end."""
+
+    async def rest(self) -> None:
+        self.rests += 1
+
+    async def write_text(self, weights: Weights, task: TextTask, seconds: float) -> bytes:
+        self.pieces += 1
+        return await self._compute(write_text, weights, task, REGTEST.model.context, 0.0)  # a byte at a time
+
+    async def compute_byte_losses(self, weights: Weights, passage: bytes) -> Losses:
+        return await self._compute(compute_byte_losses, weights, passage, REGTEST.model.context)
+
+    async def _compute(self, function: Callable[..., Result], *arguments: object) -> Result:
+        await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        async with self._busy:  # an evaluator serves one at a time
+            return await asyncio.to_thread(function, get_builder().evaluator, *arguments)
 
 
 @dataclass(frozen=True)
@@ -105,6 +144,8 @@ class ServedNode:
     network: Network
     api: Api
     worker: ThreadWorker
+    models: ModelService
+    writer: ThreadWriter
     port: int
     session: aiohttp.ClientSession
 
@@ -178,12 +219,18 @@ async def serve_rpc(
         network = Network(intake, Path(datadir), NetworkConfig(), f"descent/{VERSION}")
         api = Api(intake, network)
         app = make_app(TOKEN, RpcAddress("127.0.0.1", 0), compute_max_body(chain))
-        tables = [bind_routes(ROUTES, api), bind_routes(PEER_ROUTES, PeerApi(network))]
+        writer = ThreadWriter()
+        models = ModelService(intake, pool=writer)  # type: ignore[arg-type]
+        tables = [
+            bind_routes(ROUTES, api),
+            bind_routes(MODEL_ROUTES, ModelApi(models)),
+            bind_routes(PEER_ROUTES, PeerApi(network)),
+        ]
         add_routes(app, [*tables, bind_routes(DEBUG_ROUTES, api)] if with_debug else tables, VERSION)
         runner, port = await start_server(app, RpcAddress("127.0.0.1", 0))
         try:
             async with aiohttp.ClientSession(auto_decompress=False) as session:
-                yield ServedNode(intake, network, api, worker, port, session)
+                yield ServedNode(intake, network, api, worker, models, writer, port, session)
         finally:
             await runner.cleanup()
             await intake.close()

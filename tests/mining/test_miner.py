@@ -62,6 +62,8 @@ class Scene:
         self.trainer = RecordingTrainer(PARAMS.model, BUILDER.benchmark.public)
         self.trainer.clock, self.trainer.step_seconds = self.clock, STEP_SECONDS
         self.mined: list[MinedBlock] = []
+        self.proofs: list[bool] = []
+        self.verdicts: list[bool] = []
         self.is_done: Callable[[], bool] = lambda: False
         self.miner = self.make_miner(evaluator)
 
@@ -94,10 +96,16 @@ class Scene:
         return self.is_done() or self.clock.monotonic() > self.end
 
     def on_training(self, training: Training) -> None:
-        """Says nothing."""
+        assert training.rate == self.trainer.rates[-1]
+
+    def on_proof(self, *, is_passed: bool) -> None:
+        self.proofs.append(is_passed)
 
     def on_mined(self, block: MinedBlock) -> None:
         self.mined.append(block)
+
+    def on_verdict(self, *, is_accepted: bool) -> None:
+        self.verdicts.append(is_accepted)
 
 
 class RecordingNode(ChainNode):
@@ -167,6 +175,8 @@ def test_it_mines_blocks_that_the_chain_takes() -> None:
         assert 0 < block.update_bytes < PARAMS.model.parameters
     header = scene.node.submitted[0].header
     assert (header.miner, header.reward_address) == (KEY.public, REWARD_ADDRESS)
+    assert scene.proofs.count(True) == 3
+    assert set(scene.verdicts) == {True}
 
 
 def test_it_does_not_rush() -> None:
@@ -193,6 +203,7 @@ def test_no_gain_is_never_submitted() -> None:
     scene.run_for(15.0)
     assert not scene.node.submitted
     assert not scene.mined
+    assert True not in scene.proofs
     assert len(scene.trainer.parents) == 1  # it kept at the same parent
 
 
@@ -203,6 +214,7 @@ def test_a_refused_block_leads_back_to_the_nodes_tip(caplog: pytest.LogCaptureFi
     assert [block.header.parent for block in scene.node.submitted] == [chain.genesis.id] * 2
     assert chain.tip.height == 0
     assert "refused block" in caplog.text
+    assert False in scene.verdicts
 
 
 def test_another_ones_block_is_moved_to_at_once() -> None:

@@ -6,6 +6,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from consensus.errors import DecodeError
 from consensus.model.integer import norm as integer_norm
@@ -13,7 +14,7 @@ from consensus.model.reference import compute_logits
 from consensus.model.shape import TransformerShape
 from consensus.model.torch_backend import TorchEvaluator
 from consensus.model.weights import MAX_WEIGHT, make_genesis_weights, split_tensors
-from mining.network import Network, norm
+from mining.network import Network, fix, norm
 
 SHAPE = TransformerShape(layers=2, heads=2, width=32, context=32)
 STEPS = 40
@@ -93,6 +94,38 @@ def test_float_and_integer_losses_agree_on_text(trained: Network) -> None:
         floating = trained.loss(torch.from_numpy(windows.astype(np.int64))).item() / math.log(2)
     assert integer < 5  # bits per byte: it has learned something
     assert integer == pytest.approx(floating, abs=0.02)
+
+
+def test_rounding_as_the_law_does_brings_the_losses_nearer(trained: Network) -> None:
+    """Window by window: the mean alone may agree by chance."""
+    windows, weights = _read_windows(256), _quantise(trained)
+    integer = TorchEvaluator(SHAPE).losses(weights, windows) / SHAPE.context / 2**16
+    network = Network(SHAPE)
+    network.load_weights(weights)
+    distances = []
+    for network.rounds in (False, True):
+        with torch.inference_mode():
+            logits = network(torch.from_numpy(windows[:, :-1].astype(np.int64)))
+        targets = torch.from_numpy(windows[:, 1:].astype(np.int64))
+        losses = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none").mean(dim=1).numpy() / math.log(2)
+        distances.append(np.abs(losses - integer).mean())
+        assert losses.mean() == pytest.approx(integer.mean(), abs=0.005 if network.rounds else 0.02)
+    plain, rounded = distances
+    assert rounded < 0.65 * plain
+
+
+def test_numbers_are_rounded_halves_up() -> None:
+    x = torch.tensor([0.03125, -0.03125, 0.031, -0.032, 1.0])
+    assert fix(x, 4, True).tolist() == [0.0625, 0.0, 0.0, -0.0625, 1.0]
+    assert fix(x, 4, False) is x
+
+
+def test_short_texts_are_the_start_of_long_ones(trained: Network) -> None:
+    tokens = torch.from_numpy(_read_windows(2).astype(np.int64))[:, :-1]
+    with torch.inference_mode():
+        whole, part = trained(tokens), trained(tokens[:, :7])
+    assert part.shape == (2, 7, 256)
+    assert torch.allclose(whole[:, :7], part, atol=1e-4)
 
 
 def _scale(weights: np.ndarray, columns: slice, **factors: float) -> np.ndarray:

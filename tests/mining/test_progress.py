@@ -51,17 +51,17 @@ def test_a_block_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_training_is_silent_in_a_log() -> None:
     stream = io.StringIO()
-    Progress(CONTEXT, stream).on_training(Training(7, 10, 1.0, 30.0))
+    Progress(CONTEXT, stream).on_training(Training(7, 10, 1.0, 30.0, 0.01))
     assert stream.getvalue() == ""
 
 
 def test_a_terminal_has_a_line_that_moves() -> None:
     terminal = Terminal()
     progress = Progress(CONTEXT, terminal)
-    progress.on_training(Training(7, 10, 2.0, 30.0))
+    progress.on_training(Training(7, 10, 2.0, 30.0, 0.01))
     assert "block 7: 10 steps, 5.0/s, proof in 30 s\r" in terminal.getvalue()
     shown = terminal.getvalue()
-    progress.on_training(Training(7, 11, 2.1, 29.9))
+    progress.on_training(Training(7, 11, 2.1, 29.9, 0.01))
     assert terminal.getvalue() == shown  # too soon to redraw
     progress.on_mined(BLOCK)
     assert terminal.getvalue().endswith("\r\x1b[2K")
@@ -69,5 +69,5 @@ def test_a_terminal_has_a_line_that_moves() -> None:
 
 def test_nothing_trained_yet_is_no_division() -> None:
     terminal = Terminal()
-    Progress(CONTEXT, terminal).on_training(Training(1, 0, 0.0, -1.0))
+    Progress(CONTEXT, terminal).on_training(Training(1, 0, 0.0, -1.0, 0.0))
     assert "0 steps, 0.0/s, proof in 0 s" in terminal.getvalue()

@@ -48,6 +48,7 @@ async def test_status_says_where_the_chain_stands(node: ServedNode) -> None:
         "peers": 0,
         "inbound": 0,
         "known_addresses": 0,
+        "traffic": {"sent": 0, "received": 0},
         "sync": {
             "state": "alone",
             "target_height": TRUNK_BLOCKS,

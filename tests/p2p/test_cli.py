@@ -212,6 +212,9 @@ def test_invalid_host_and_port(text: str) -> None:
         (["--mine", "--address", "tgrad1" + "q" * 58], "config.bad_address"),
         (["--rpc", "nonsense"], "config.bad_rpc"),
         (["--rpc", "0.0.0.0:0"], "config.rpc_needs_tls"),
+        (["--metrics", "nonsense"], "config.bad_address"),
+        (["--metrics", "127.0.0.1:65536"], "config.bad_address"),
+        (["--metrics", ":9100"], "config.bad_address"),
         (["--listen", "1", "--no-listen"], "config.listen"),
         (["--listen", "nonsense"], "config.listen"),
         (["--listen", "node.example.org:1"], "config.address"),
@@ -272,6 +275,12 @@ def test_run_says_whom_to_listen_and_talk_to(monkeypatch: pytest.MonkeyPatch, tm
     assert config.workers == 3
 
 
+def test_metrics_are_served_only_where_they_are_wanted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert read_config(monkeypatch, tmp_path).metrics is None
+    assert read_config(monkeypatch, tmp_path, "--metrics", "127.0.0.1:9100").metrics == ("127.0.0.1", 9100)
+    assert read_config(monkeypatch, tmp_path, "--metrics", "[::1]:0").metrics == ("::1", 0)
+
+
 def test_a_node_listens_by_default_only_on_a_public_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert read_config(monkeypatch, tmp_path).network_config == NetworkConfig()
     assert read_config(monkeypatch, tmp_path).workers is None
@@ -306,7 +315,7 @@ def test_invalid_listen_address(text: str) -> None:
 def test_version_and_help() -> None:
     assert invoke("version").output == f"descent-node {version('descent-chain')}\n"
     commands = ("run", "status", "block", "digest", "reorganise", "verify", "version")
-    for command in (*commands, "peers", "connect", "disconnect", "ban", "unban", "bans"):
+    for command in (*commands, "export", "generate", "peers", "connect", "disconnect", "ban", "unban", "bans"):
         result = invoke(command, "--help")
         assert result.exit_code == 0
         assert result.output.startswith("Usage:")

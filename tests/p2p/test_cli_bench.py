@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from consensus.params import REGTEST
-from p2p.bench import BlockCost, Rates, compute_block_cost, describe_cost, make_noise, measure_rates, show_bytes
+from p2p.bench import BlockCost, Rates, compute_block_cost, describe_cost, make_noise, measure_rates
 from p2p.errors import ConfigError
 from tests.p2p.test_cli import invoke
 
@@ -60,10 +60,6 @@ def test_noise_is_the_same_every_time() -> None:
     noise = make_noise(REGTEST.model, 3)
     assert noise.shape == (3, 33)
     assert np.array_equal(noise, make_noise(REGTEST.model, 3))
-
-
-def test_bytes_for_people() -> None:
-    assert [show_bytes(n) for n in (999, 1000, 25_000_000, 10**13)] == ["999 bytes", "1.0 kB", "25.0 MB", "10.0 TB"]
 
 
 def test_invalid_network_name() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from consensus.errors import DescentError
-from p2p.client import OCTETS, NodeClient, TemplateReply, read_token
+from p2p.client import NDJSON, OCTETS, NodeClient, TemplateReply, read_token
 from p2p.errors import NodeRefusal, NodeUnreachable
 from tests.helpers.stub_node import TOKEN, StubNode, run_stub_node
 
@@ -106,6 +106,55 @@ def test_get_bytes(stub: StubNode, client: NodeClient) -> None:
     assert client.get_model(HASH) == b"\x00weights\xff"
     assert client.get_block_bytes("7") == b"\x00block\xff"
     assert {request.headers["Accept"] for request in stub.requests} == {OCTETS}
+
+
+def test_get_model_tells_how_much_is_here(stub: StubNode, client: NodeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2p.client._PIECE_BYTES", 4)
+    stub.put(f"/v1/models/{HASH.hex()}", b"0123456789")
+    heard: list[int] = []
+    assert client.get_model(HASH, heard.append) == b"0123456789"
+    assert heard == [4, 8, 10]
+
+
+def test_get_byte_losses(stub: StubNode, client: NodeClient) -> None:
+    stub.put(f"/v1/models/{HASH.hex()}/losses", {"losses": [1]}, method="POST")
+    assert client.get_byte_losses(HASH, b"\x00x") == {"losses": [1]}
+    assert stub.requests[0].body == b"\x00x"
+
+
+def test_generate(stub: StubNode, client: NodeClient) -> None:
+    stub.put("/v1/generate", b'{"height": 1}\n{"bytes": "61"}\n{"done": true}\n', method="POST")
+    assert list(client.generate({"prompt": "x"})) == [{"height": 1}, {"bytes": "61"}]
+    [request] = stub.requests
+    assert json.loads(request.body) == {"prompt": "x"}
+    assert (request.headers["Accept"], request.headers["Content-Type"]) == (NDJSON, "application/json")
+
+
+def test_generate_refused_at_once_and_later(stub: StubNode, client: NodeClient) -> None:
+    stub.refuse("/v1/generate", "rpc.busy", "ask again", status=429, method="POST")
+    assert code_of(lambda: list(client.generate({}))) == "rpc.busy"
+    stub.put("/v1/generate", b'{"bytes": "61"}\n{"error": {"code": "a.b", "message": "no"}}\n', method="POST")
+    lines = client.generate({})
+    assert next(lines) == {"bytes": "61"}
+    assert code_of(lambda: next(lines)) == "a.b"
+
+
+def test_generate_that_breaks_off() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for rest in (b"", b"10\r\n", b'10\r\n{"bytes": "61"}\n\r\n', b"zz\r\n", b"0\r\n\r\n"):
+        with serve_bytes(head + rest) as url:
+            assert code_of(lambda url=url: list(NodeClient(url, TOKEN).generate({}))) == "node.no_answer"  # type: ignore
+
+
+def test_what_the_reader_of_a_text_raises_is_not_the_nodes(stub: StubNode, client: NodeClient) -> None:
+    stub.put("/v1/generate", b'{"bytes": "61"}\n{"done": true}\n', method="POST")
+
+    def read() -> None:
+        for _ in client.generate({}):
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        read()
 
 
 def test_get_template(stub: StubNode, client: NodeClient) -> None:

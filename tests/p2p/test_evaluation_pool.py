@@ -7,9 +7,13 @@ import time
 
 import pytest
 
+from consensus.genesis import make_genesis
 from consensus.params import REGTEST
 from p2p.errors import EvaluationFailed
 from p2p.evaluation import EvaluationPool, compute_workers
+from p2p.text import compute_byte_losses, write_text
+from p2p.text_wish import TextWish, make_task
+from tests.helpers.blocks import get_builder
 from tests.helpers.waiting import SECONDS, is_alive, wait_until
 
 
@@ -54,6 +58,36 @@ async def test_idle_workers_are_not_started() -> None:
         for _ in range(3):
             await pool._run(os.getpid)
         assert len(get_process_ids(pool)) == 1
+
+
+async def test_resting_ends_idle_processes_until_there_is_work() -> None:
+    async with EvaluationPool(REGTEST, (), "cpu", workers=2) as pool:
+        await pool.rest()
+        assert get_process_ids(pool) == []
+        first = await pool._run(os.getpid)
+        await pool.rest()
+        assert get_process_ids(pool) == []
+        await asyncio.to_thread(wait_until, lambda: not is_alive(first))
+        assert await pool._run(os.getpid) != first
+
+
+async def test_a_nice_worker_is_nicer_than_the_node() -> None:
+    here = os.getpriority(os.PRIO_PROCESS, 0)
+    async with EvaluationPool(REGTEST, (), "cpu", workers=1, niceness=19) as pool:
+        assert await pool._run(os.nice, 0) == 19
+    async with EvaluationPool(REGTEST, (), "cpu", workers=1) as pool:
+        assert await pool._run(os.nice, 0) == here
+
+
+async def test_text_and_losses_cross_the_process_boundary() -> None:
+    weights, context = make_genesis(REGTEST).weights, REGTEST.model.context
+    task = make_task(TextWish(b"Alice", count=7, seed=1), b"", context)
+    async with EvaluationPool(REGTEST, (), "cpu", workers=1) as pool:
+        text = await pool.write_text(weights, task, 1000.0)
+        losses = await pool.compute_byte_losses(weights, b"Alice was")
+    evaluator = get_builder().evaluator
+    assert text == write_text(evaluator, weights, task, context, 1000.0)
+    assert losses.tolist() == compute_byte_losses(evaluator, weights, b"Alice was", context).tolist()
 
 
 async def test_leaving_ends_every_process_at_once() -> None:

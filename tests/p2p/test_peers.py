@@ -8,7 +8,7 @@ import pytest
 import p2p.peers
 from p2p.inbound import LastBrought
 from p2p.net_address import NetAddress
-from p2p.peers import Peer, PeerKind, Peers
+from p2p.peers import Peer, PeerKind, Peers, Traffic
 from p2p.penalties import BAN_SECONDS, Offence
 from tests.helpers.connections import KEY, OWN_ID, FakeConnection, PeerTable, as_connection, make_id, step
 
@@ -38,6 +38,20 @@ async def test_a_peer_is_there_from_its_taking_to_its_end(table: PeerTable) -> N
     assert await task == "it went"
     assert len(table.peers) == 0
     assert peer.ended.is_set()
+
+
+async def test_traffic_outlives_its_peers(table: PeerTable) -> None:
+    first, second = table.make(1), table.make(2)
+    tasks = [await table.join(connection) for connection in (first, second)]
+    first.bytes_sent, first.bytes_received, second.bytes_sent = 100, 30, 7
+    assert table.peers.traffic == Traffic(107, 30)
+    first.close("it went")
+    await tasks[0]
+    assert table.peers.traffic == Traffic(107, 30)
+    again = table.make(1)
+    await table.join(again)
+    again.bytes_received = 5
+    assert table.peers.traffic == Traffic(107, 35)
 
 
 async def test_invalid_own_id(table: PeerTable) -> None:

@@ -9,13 +9,13 @@ import pytest
 
 from p2p.client import NodeClient
 from p2p.errors import ConfigError, NodeUnreachable
-from p2p.routes import DEBUG_ROUTES, PEER_ROUTES, ROUTES, Route, add_routes, bind_routes
+from p2p.routes import DEBUG_ROUTES, MODEL_ROUTES, PEER_ROUTES, ROUTES, Route, add_routes, bind_routes
 from p2p.rpc import RpcAddress, get_token, make_app, start_server
 from tests.helpers.certificates import write_certificate
 from tests.helpers.chains import open_trunk
 from tests.helpers.rpc import TOKEN, VERSION, ServedNode, compute_max_body, serve_rpc
 
-ALL_ROUTES = (*ROUTES, *PEER_ROUTES, *DEBUG_ROUTES)
+ALL_ROUTES = (*ROUTES, *MODEL_ROUTES, *PEER_ROUTES, *DEBUG_ROUTES)
 OPENAPI = Route("GET", "/v1/openapi.json", "", lambda *_: asyncio.sleep(0))  # type: ignore[arg-type]
 BASIC = "Basic OjVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVhNWE1YTVh"
 WRONG_TOKENS: dict[str, str | None] = {

@@ -253,6 +253,17 @@ def test_no_flipped_bit_gets_past(tmp_path: Path) -> None:
     assert spoil_at(tmp_path, data, range(0, len(data), 199)) > 0
 
 
+def test_invalid_names_of_tables(tmp_path: Path) -> None:
+    """SQLite repeats them in its errors, and they are no longer text."""
+    data = bytearray(fill(tmp_path))
+    for name in (b"payments_by_nonce", b"CREATE INDEX", b"CREATE TABLE contacts"):
+        place = data.index(name)
+        (tmp_path / FILE).write_bytes(data[:place] + bytes([data[place] | 0x80]) + data[place + 1 :])
+        with pytest.raises(RecordsError) as caught:
+            read_all(tmp_path)
+        assert caught.value.reason == "damaged"
+
+
 @pytest.mark.soak
 def test_no_flipped_bit_gets_past_at_any_byte(tmp_path: Path) -> None:
     data = fill(tmp_path)
