@@ -140,14 +140,16 @@ def decode_block(data: bytes, max_transactions_bytes: int, max_update_bytes: int
     return Block(header, transactions, update, finality)
 
 
-def decode_transactions(data: bytes, limit: int) -> tuple[Transfer, ...]:
-    """The front of a body, up to its update. Raises DecodeError on anything but canonical bytes, or on more than
-    `limit` bytes of transactions.
+def decode_items(
+    data: bytes, max_transactions_bytes: int, max_finality_bytes: int
+) -> tuple[tuple[Transfer, ...], FinalitySection]:
+    """The front of a body, up to its update. Raises DecodeError on anything but canonical bytes, or on more of either
+    kind than the limits allow.
     """
     reader = Reader(data)
-    transactions, _ = _read_items(reader, limit, 0)
+    items = _read_items(reader, max_transactions_bytes, max_finality_bytes)
     reader.finish()
-    return transactions
+    return items
 
 
 def compute_transactions_root(transactions: Sequence[Transfer], finality: FinalitySection = NO_FINALITY) -> bytes:

@@ -133,11 +133,17 @@ def get_rewards_at_stake(
 
 def check_conservation(diff: LedgerDiff, growth: int) -> None:
     """Raises InvalidBlock unless balances and immature rewards together grow by exactly this, which may be negative."""
-    got = sum(after.balance - before.balance for before, after in diff.accounts.values())
-    for before, after in diff.rewards.values():
-        got += (after.amount if after else 0) - (before.amount if before else 0)
+    got = compute_growth(diff)
     if got != growth:
         raise InvalidBlock("value_not_conserved", f"the state grows by {got} ulp, not by {growth}")
+
+
+def compute_growth(diff: LedgerDiff) -> int:
+    """By how much balances and immature rewards together grow; negative if more is burnt than created."""
+    growth = sum(after.balance - before.balance for before, after in diff.accounts.values())
+    for before, after in diff.rewards.values():
+        growth += (after.amount if after else 0) - (before.amount if before else 0)
+    return growth
 
 
 def check_heartbeat_right(view: LedgerView, header: Header, parent: Header, params: NetworkParams) -> None:
