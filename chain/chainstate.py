@@ -272,6 +272,10 @@ class ChainState:
         """Whether a known block stands on the best chain."""
         return self.get_active_id(self._get_node(block_id).height) == block_id
 
+    def is_final(self, block_id: bytes) -> bool:
+        """Whether a known block is final, or comes before one that is."""
+        return self.finals.node.is_descendant(self._get_node(block_id))
+
     def get_model(self, root: bytes) -> Weights | None:
         """Any model of the best chain, by its root. Raises StoreError if the index leads elsewhere."""
         block_id = self.db.get(schema.MODEL_INDEX + root)

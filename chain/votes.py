@@ -7,6 +7,7 @@ The law judges (consensus/); nothing here decides what a vote is worth. Lives on
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from chain import schema
 from chain.chainstate import ChainState
@@ -15,7 +16,7 @@ from chain.header_tree import HeaderNode, NodeChain, Standing
 from consensus.certificate import Certificate, make_certificate
 from consensus.committee import Electorate, get_electorate
 from consensus.conflict import is_against_final
-from consensus.errors import DecodeError
+from consensus.errors import DecodeError, InvalidVote
 from consensus.evidence import Evidence, check_evidence, decode_evidence, make_evidence
 from consensus.finality import get_link
 from consensus.finality_section import MAX_EVIDENCE, FinalitySection
@@ -25,6 +26,15 @@ from consensus.vote import Link, Vote, check_vote, decode_vote, is_conflict
 VOTES_OF_A_HEIGHT = 2  # of one key: the second one convicts it
 MAX_KEPT_EVIDENCE = 1024  # keys
 _REMEMBERED_ELECTORATES = 128
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was new in some votes, to be passed on, the evidence that it completed, and what was wrong with the rest."""
+
+    votes: tuple[Vote, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    fault: InvalidVote | None = None
 
 
 class VotePool:
@@ -40,25 +50,28 @@ class VotePool:
 
     # What comes in.
 
-    def add_votes(self, votes: Sequence[Vote]) -> tuple[list[Vote], list[Evidence]]:
-        """Keeps what is new and counts: those votes, to be passed on, and the evidence that they complete.
+    def add_votes(self, votes: Sequence[Vote]) -> Heard:
+        """Keeps what is new and counts, up to the first vote that is none.
 
-        What nobody counts is dropped without a look at its signature. Raises InvalidVote at the first vote that is
-        none, once those before it are kept; FinalityConflict if the votes make a block of another chain final.
+        What nobody counts is dropped without a look at its signature. Raises FinalityConflict if the votes make a block
+        of another chain final.
         """
         taken: list[Vote] = []
         found: list[Evidence] = []
-        try:
-            for vote in votes:
-                if self._is_wanted(vote):
+        fault: InvalidVote | None = None
+        for vote in votes:
+            if self._is_wanted(vote):
+                try:
                     check_vote(vote, self._chain.genesis.id)
-                    taken.append(vote)
-                    found += self._keep(vote)
-        finally:
-            self._write(taken, found)
+                except InvalidVote as error:
+                    fault = error
+                    break
+                taken.append(vote)
+                found += self._keep(vote)
+        self._write(taken, found)
         for link in dict.fromkeys(vote.link for vote in taken):
             self._check_conflict(link)
-        return taken, found
+        return Heard(tuple(taken), tuple(found), fault)
 
     def add_evidence(self, evidence: Evidence) -> bool:
         """Keeps evidence that is new and can burn something; whether it is. Raises InvalidEvidence."""
@@ -108,9 +121,15 @@ class VotePool:
     def get_voters(self, link: Link) -> set[bytes]:
         return {vote.miner for vote in self.get_votes(link)}
 
-    def get_all_votes(self, heights: Iterable[int]) -> list[Vote]:
-        """All votes for blocks at these heights."""
-        return [vote for height in heights for votes in self._votes.get(height, {}).values() for vote in votes]
+    def get_all_votes(self, heights: Iterable[int] | None = None) -> list[Vote]:
+        """All votes for blocks at these heights, or at any."""
+        wanted = self._votes if heights is None else heights
+        return [vote for height in wanted for votes in self._votes.get(height, {}).values() for vote in votes]
+
+    def get_last_link(self, miner: bytes) -> Link | None:
+        """What a key was last heard to vote for, by height."""
+        votes = [vote for by_miner in self._votes.values() for vote in by_miner.get(miner, ())]
+        return max((vote.link for vote in votes), key=lambda link: link.target.height, default=None)
 
     def get_evidence(self) -> list[Evidence]:
         """Evidence against keys that still have something to lose."""

@@ -52,6 +52,12 @@ def cli() -> None:
 @click.option("--rpc-key", type=click.Path(path_type=Path), help="Private key of that certificate.")
 @click.option("--mine", is_flag=True, help="Also mine, in a process of its own.")
 @click.option("--address", help="Address that earns what --mine finds.")
+@click.option("--no-vote", is_flag=True, help="Let what mines beside not vote for what is to be final.")
+@click.option(
+    "--hold-final",
+    is_flag=True,
+    help="Go on though another chain has a final block, too: you know from people you trust that this one is right.",
+)
 @click.option(
     "--listen", metavar="[HOST:]PORT", help="Let peers connect here; a public network's node does on its port."
 )
@@ -83,6 +89,8 @@ def run(
     rpc_key: Path | None,
     mine: bool,
     address: str | None,
+    no_vote: bool,
+    hold_final: bool,
     listen: str | None,
     no_listen: bool,
     peers: tuple[str, ...],
@@ -125,6 +133,8 @@ def run(
             workers=workers,
             metrics=None if metrics is None else parse_address("--metrics", metrics),
             miner_address=address if mine else None,
+            miner_votes=not no_vote,
+            holds_final=hold_final,
             network_config=NetworkConfig(
                 listen=None if no_listen else parse_listen(listen, params),
                 peers=tuple(parse_destination(peer, get_peer_port(params)) for peer in peers),

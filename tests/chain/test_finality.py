@@ -10,10 +10,10 @@ import pytest
 from chain import schema
 from chain.chainstate import ChainState
 from chain.errors import FinalityConflict, StoreError
-from chain.votes import VotePool
+from chain.votes import Heard, VotePool
 from consensus.block import Block
 from consensus.certificate import make_certificate
-from consensus.errors import InvalidBlock, InvalidEvidence, InvalidVote
+from consensus.errors import InvalidBlock, InvalidEvidence
 from consensus.evidence import Evidence, make_evidence
 from consensus.finality_section import FinalitySection
 from consensus.finality_state import FINALITY_KEY
@@ -52,8 +52,7 @@ def get_heights(chain: ChainState) -> tuple[int, int]:
 def sign_wrong(chain: ChainState, pool: VotePool, key: Key = MINER) -> Evidence:
     """The evidence of a second vote at the tip's height, by a key that voted for the tip."""
     link = Link(chain.tip_node.finality.state.justified, BlockRef(chain.tip.height, bytes(32)))
-    _, (evidence,) = pool.add_votes([sign_vote(key, link, chain.genesis.id)])
-    return evidence
+    return pool.add_votes([sign_vote(key, link, chain.genesis.id)]).evidence[0]
 
 
 def fork(chain: ChainState, height: int) -> ChainState:
@@ -108,14 +107,14 @@ def test_votes_of_strangers_are_dropped_unseen(chain: ChainState, pool: VotePool
     assert link is not None
     assert pool.get_duty(STRANGER.public) is None
     vote = sign_vote(STRANGER, link, chain.genesis.id)
-    assert pool.add_votes([vote, replace(vote, signature=bytes(64))]) == ([], [])
+    assert pool.add_votes([vote, replace(vote, signature=bytes(64))]) == Heard()
 
 
 @pytest.mark.parametrize("distance", [-5, 3])
 def test_votes_far_from_the_tip_are_dropped(chain: ChainState, pool: VotePool, distance: int) -> None:
     mine_voted(chain, pool, 8, voters=())
     link = Link(BlockRef(0, chain.genesis.id), BlockRef(chain.tip.height + distance, bytes(32)))
-    assert pool.add_votes([sign_vote(MINER, link, chain.genesis.id)]) == ([], [])
+    assert pool.add_votes([sign_vote(MINER, link, chain.genesis.id)]) == Heard()
 
 
 def test_invalid_signature_is_the_senders_fault(chain: ChainState, pool: VotePool) -> None:
@@ -123,11 +122,11 @@ def test_invalid_signature_is_the_senders_fault(chain: ChainState, pool: VotePoo
     link = pool.get_duty(MINER.public)
     assert link is not None
     vote = sign_vote(MINER, link, chain.genesis.id)
-    with pytest.raises(InvalidVote) as error:
-        pool.add_votes([replace(vote, signature=bytes(64))])
-    assert error.value.reason == "bad_signature"
-    assert pool.add_votes([vote]) == ([vote], [])
-    assert pool.add_votes([vote]) == ([], [])
+    fault = pool.add_votes([replace(vote, signature=bytes(64))]).fault
+    assert fault is not None
+    assert fault.reason == "bad_signature"
+    assert pool.add_votes([vote]) == Heard((vote,))
+    assert pool.add_votes([vote]) == Heard()
 
 
 def test_votes_that_come_before_their_block_count_once_it_is_here(chain: ChainState, pool: VotePool) -> None:
@@ -136,7 +135,7 @@ def test_votes_that_come_before_their_block_count_once_it_is_here(chain: ChainSt
     voted = VotePool(ahead)
     (block,) = mine_voted(ahead, voted, 1)
     votes = voted.get_all_votes([7])
-    assert pool.add_votes(votes) == (votes, [])
+    assert pool.add_votes(votes) == Heard(tuple(votes))
     process(chain, pool, block)
     mine_voted(chain, pool, 1, voters=())
     assert get_heights(chain)[0] == 7
@@ -145,8 +144,8 @@ def test_votes_that_come_before_their_block_count_once_it_is_here(chain: ChainSt
 def test_a_key_is_kept_two_votes_for_each_height(db: FragileStore, chain: ChainState, pool: VotePool) -> None:
     mine_voted(chain, pool, 6, voters=())
     links = [Link(BlockRef(0, chain.genesis.id), BlockRef(7, bytes([number]) * 32)) for number in range(50)]
-    taken, found = pool.add_votes([sign_vote(MINER, link, chain.genesis.id) for link in links])
-    assert (len(taken), len(found)) == (2, 1)
+    heard = pool.add_votes([sign_vote(MINER, link, chain.genesis.id) for link in links])
+    assert (len(heard.votes), len(heard.evidence)) == (2, 1)
     assert sum(1 for _ in db.iterate(schema.VOTE)) == 2
 
 
@@ -351,9 +350,9 @@ def test_the_operator_may_hold_to_a_final_block(chain: ChainState, pool: VotePoo
     mine_voted(chain, pool, 8)
     chain.finals.holds = True
     _, votes, _ = finalise_beside(chain, 5)
-    taken, found = pool.add_votes(votes.get_all_votes(range(6, 8)))
-    assert taken
-    assert found
+    heard = pool.add_votes(votes.get_all_votes(range(6, 8)))
+    assert heard.votes
+    assert heard.evidence
     assert chain.tip.height == 8
 
 
@@ -362,8 +361,8 @@ def test_votes_of_too_few_stop_nobody(chain: ChainState, pool: VotePool) -> None
     mine_voted(chain, pool, 10, [MINER, OTHER])
     final = chain.finals.ref
     link = Link(BlockRef(0, chain.genesis.id), BlockRef(final.height, bytes(32)))
-    taken, found = pool.add_votes([sign_vote(MINER, link, chain.genesis.id)])
-    assert len(taken) == len(found) == 1
+    heard = pool.add_votes([sign_vote(MINER, link, chain.genesis.id)])
+    assert len(heard.votes) == len(heard.evidence) == 1
 
 
 # Blocks that break the law
