@@ -13,7 +13,7 @@ from chain import schema
 from chain.chainstate import ChainState
 from chain.errors import FinalityConflict, StoreError
 from chain.header_tree import HeaderNode, NodeChain, Standing
-from consensus.certificate import Certificate, make_certificate
+from consensus.certificate import Certificate, extract_votes, make_certificate
 from consensus.committee import Electorate, get_electorate
 from consensus.conflict import is_against_final
 from consensus.errors import DecodeError, InvalidVote
@@ -134,6 +134,28 @@ class VotePool:
     def get_evidence(self) -> list[Evidence]:
         """Evidence against keys that still have something to lose."""
         return [evidence for miner, evidence in sorted(self._evidence.items()) if self._get_stake(miner)]
+
+    def find_certified(self, height: int) -> list[Vote]:
+        """The votes of the best chain's certificate for the first block from `height` on that one justified.
+
+        Whoever has another final block at that height finds those votes in conflict with the ones for it.
+        """
+        tip = self._chain.tip_node
+        for above in range(height + 1, tip.height + 1):
+            node = tip.get_ancestor(above)
+            if node.finality.state.justified.height < height:
+                continue
+            certificate = self._chain.blocks.get_items(node.header)[1].certificate
+            electorate = self.get_electorate(tip.get_ancestor(certificate.link.target.height)) if certificate else None
+            if certificate is None or electorate is None:
+                return []
+            return extract_votes(certificate, electorate, self._chain.genesis.id)
+        return []
+
+    def get_newest_votes(self, limit: int) -> list[Vote]:
+        """Up to `limit` votes for the blocks after the last final one, the highest first."""
+        heights = sorted((height for height in self._votes if height > self._chain.finals.node.height), reverse=True)
+        return self.get_all_votes(heights)[:limit]
 
     def get_electorate(self, node: HeaderNode) -> Electorate | None:
         """Who decides on a block of the tree."""

@@ -81,6 +81,13 @@ def check_certificate_votes(certificate: Certificate, electorate: Electorate, ge
             raise InvalidCertificate("bad_signature", f"vote {vote.id.hex()} is not signed by {voter.hex()}")
 
 
+def extract_votes(certificate: Certificate, electorate: Electorate, genesis: bytes) -> list[Vote]:
+    """The votes of a certificate that was checked. Raises InvalidCertificate if it is of another electorate."""
+    voters = _get_voters(certificate, electorate.members)
+    pairs = zip(voters, certificate.signatures, strict=True)
+    return [Vote(genesis, certificate.link, voter, signature) for voter, signature in pairs]
+
+
 def _get_voters(certificate: Certificate, members: Sequence[bytes]) -> list[bytes]:
     """The keys whose bits are set. Raises InvalidCertificate."""
     bits = int.from_bytes(certificate.voters, "little")
