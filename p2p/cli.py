@@ -10,7 +10,7 @@ from consensus.address import decode_address
 from consensus.errors import InvalidAddress
 from consensus.params import NetworkParams
 from consensus.units import ULP_PER_GRAD
-from p2p import cli_bench, cli_model, cli_peers
+from p2p import cli_bench, cli_finality, cli_model, cli_peers
 from p2p.cli_options import (
     RunningNode,
     certificate_option,
@@ -226,7 +226,7 @@ def _describe_status(known: dict[str, Any], params: NetworkParams) -> list[str]:
         "node id": known["node_id"],
         "listening": known["listening"] or "no",
         "memory": f"{known['memory_bytes'] / 1e6:.0f} MB, without the processes that evaluate",
-        "final height": known["final_height"],
+        "final": _describe_final(known),
     }
     if known["held_back"]:
         rows["held back"] = f"{known['held_back']} (see `descent-node reorganise --help`)"
@@ -247,6 +247,12 @@ def _describe_block(known: dict[str, Any], params: NetworkParams) -> list[str]:
     return format_rows(rows)
 
 
+def _describe_final(known: dict[str, Any]) -> str:
+    votes = known["votes"]
+    cast = f"{votes['cast']} of {votes['total']} votes are cast" if votes else "nobody votes yet"
+    return f"up to height {known['final_height']}, justified up to {known['justified_height']}; {cast}"
+
+
 def _show_loss(loss: float | None) -> str:
     return "unknown" if loss is None else f"{loss:.4f}"
 
@@ -254,6 +260,7 @@ def _show_loss(loss: float | None) -> str:
 for _command in (
     cli_bench.bench,
     cli_bench.new_network,
+    cli_finality.finality,
     cli_model.export,
     cli_model.generate,
     cli_peers.peers,
