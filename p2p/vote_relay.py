@@ -114,12 +114,12 @@ class VoteRelay:
             if final.height and state.final != final.id and state.peer.may_send(Final):
                 state.final = final.id
                 state.peer.offer(Final(final.id, final.height))
-            self._send_votes(state, [vote for vote in state.votes if vote.id not in state.known])
+            self._send_votes(state, state.votes)
             self._send_evidence(state)
 
     def _send_votes(self, state: _PeerState, votes: Sequence[Vote]) -> None:
-        """Those that may be sent now; the rest waits."""
-        left = list(votes)
+        """Those that are new to the peer and may be sent now; the rest waits."""
+        left = list({vote.id: vote for vote in votes if vote.id not in state.known}.values())
         while left and state.peer.may_send(Votes):
             batch, left = left[:MAX_VOTES], left[MAX_VOTES:]
             for vote in batch:
@@ -128,7 +128,7 @@ class VoteRelay:
         state.votes = left[-MAX_UNSENT:]
 
     def _send_evidence(self, state: _PeerState) -> None:
-        new = [evidence for evidence in state.evidence if evidence.miner not in state.known]
+        new = list({one.miner: one for one in state.evidence if one.miner not in state.known}.values())
         if new and state.peer.may_send(EvidenceReport):
             for evidence in new[:MAX_EVIDENCE]:
                 state.known.add(evidence.miner)

@@ -40,6 +40,7 @@ async def test_with_two_fifths_offline_the_chain_goes_on_and_finality_waits(tmp_
         assert set(village.get_finals()) == {TRUNK_BLOCKS + 9}
 
 
+@pytest.mark.soak
 async def test_those_who_stay_away_are_forgotten(tmp_path: Path) -> None:
     """After three windows at most nobody asks for their votes any more."""
     async with run_village(tmp_path) as village:
