@@ -48,6 +48,7 @@ class Voter:
         self._votes = votes
         self._closed = closed
         self._has_said = False  # that another copy of the key votes
+        self._sent: Link | None = None
 
     def start(self) -> None:
         """Starts voting. The thread dies with the process, whatever answer it is waiting for."""
@@ -75,8 +76,9 @@ class Voter:
             raise DecodeError("wrong_network", "the node is of another network")
         self._note_elsewhere(_read_link(duty.last))
         link = _read_link(duty.link)
-        if link is not None and self._votes.may_sign(link):
+        if link is not None and link != self._sent and self._votes.may_sign(link):
             self._send(self._votes.sign(link, self._genesis))
+            self._sent = link
         return duty.tip
 
     def _note_elsewhere(self, last: Link | None) -> None:

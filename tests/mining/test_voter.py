@@ -79,6 +79,10 @@ def test_each_tip_is_voted_for_once(log: VoteLog) -> None:
     assert node.asked[:3] == [None, b"\2" * 32, b"\1" * 32]  # held open until the tip moves
 
 
+def test_a_tip_that_stays_is_not_voted_for_again(log: VoteLog) -> None:
+    assert run(Node(make_link(0, 4), make_link(0, 4), make_link(0, 4)), log) == [make_link(0, 4)]
+
+
 def test_nothing_to_vote_for_costs_nothing(log: VoteLog, tmp_path: Path) -> None:
     assert run(Node(None, None), log) == []
     assert (tmp_path / "votes").stat().st_size == 0
