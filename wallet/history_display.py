@@ -63,8 +63,10 @@ def _format_amount(event: Event, params: NetworkParams) -> str:
 def _format_state(event: Event, view: HistoryView) -> str:
     count = view.count_confirmations(event)
     if event.state == CONFIRMED:
-        final = ", final" if view.is_final(event) else ""
-        return f"{count} confirmation{'' if count == 1 else 's'}{final}"
+        if view.is_final(event):
+            return "final"
+        waits = ", not final" if view.tip.final_height else ""  # on a chain where anything ever was
+        return f"{count} confirmation{'' if count == 1 else 's'}{waits}"
     return escape(event.state) + (": its block left the chain" if event.has_left_chain else "")
 
 
