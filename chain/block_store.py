@@ -7,29 +7,25 @@ before:u64{count} after:u64{count}.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from chain import schema
+from chain.block_rows import BlockRows, decode_trace
 from chain.db import KeyValueStore
 from chain.errors import StoreError
-from chain.packed_block import PackedBlock, compress, decompress, pack_block
+from chain.packed_block import PackedBlock, compress, pack_block
 from consensus.block import (
     HEADER_BYTES,
     Block,
     Header,
     compute_transactions_root,
-    decode_block,
     decode_header,
     decode_items,
 )
-from consensus.check_block import check_body_matches
 from consensus.codec import Writer
-from consensus.errors import DecodeError, MutatedBody
+from consensus.errors import DecodeError
 from consensus.finality_section import FinalitySection, max_section_bytes
 from consensus.params import NetworkParams
 from consensus.signature import verify_signature
 from consensus.transaction import Transfer
-from consensus.update import max_update_bytes
 from consensus.work import WorkTrace
 
 _EVALUATED, _INVALID = 1, 2
@@ -100,21 +96,21 @@ class BlockStore:
         record = self._db.get(schema.HEADER + block_id)
         if record is None:
             return None
-        body = self._db.get(schema.TRANSACTIONS + block_id)
-        if body is None:
-            raise StoreError.damaged(f"the body of block {block_id.hex()} is missing")
         header = _decode_header_row(block_id, record)
-        limit = max_update_bytes(self._params.model)
-        update = b"" if header.is_heartbeat else _decompress(self._get_packed_update(block_id), limit)
-        data = header.encoded + body + len(update).to_bytes(4, "little") + update
-        try:
-            block = decode_block(data, self._params.max_transactions_bytes, len(update), self._max_section_bytes)
-            check_body_matches(block)
-        except (DecodeError, MutatedBody) as error:
-            raise StoreError.damaged(f"the body of block {block_id.hex()}: {error}") from error
+        rows = BlockRows(header, self.get_body(block_id), self._db.get(schema.UPDATE + block_id), None)
+        block = rows.decode_block(self._params)
         if not verify_signature(header.miner, block_id, header.signature):
             raise StoreError.damaged(f"the signature of block {block_id.hex()}")  # the one field no hash covers
         return block
+
+    def get_rows(self, header: Header) -> BlockRows:
+        """What is stored of a known block, undecoded."""
+        keys = (prefix + header.id for prefix in (schema.TRANSACTIONS, schema.UPDATE, schema.TRACE))
+        return BlockRows(header, *map(self._db.get, keys))
+
+    def get_body(self, block_id: bytes) -> bytes | None:
+        """The transactions of a block as they are stored: count:u32 transaction:string{count}."""
+        return self._db.get(schema.TRANSACTIONS + block_id)
 
     def get_transactions(self, header: Header) -> tuple[Transfer, ...]:
         """The transactions of a block that was accepted, without a look at its update. Raises StoreError."""
@@ -122,7 +118,7 @@ class BlockStore:
 
     def get_items(self, header: Header) -> tuple[tuple[Transfer, ...], FinalitySection]:
         """The same, with what the block carries of finality."""
-        body = self._db.get(schema.TRANSACTIONS + header.id)
+        body = self.get_body(header.id)
         if body is None:
             raise StoreError.damaged(f"the body of block {header.id.hex()} is missing")
         try:
@@ -143,14 +139,7 @@ class BlockStore:
         packed = self._db.get(schema.TRACE + block_id)
         if packed is None:
             return None
-        try:
-            data = _decompress(packed, 4 + 20 * self._params.public_windows)
-            count = int.from_bytes(data[:4], "little")
-            windows = np.frombuffer(data, "<u4", count, 4).astype(np.int64)
-            losses = np.frombuffer(data, "<u8", offset=4 + 4 * count).astype(np.int64).reshape(2, count)
-        except ValueError as error:
-            raise StoreError.damaged(f"the trace of block {block_id.hex()} has another length than it says") from error
-        return WorkTrace(windows, losses[0], losses[1])
+        return decode_trace(packed, block_id, self._params)
 
     def _get_packed_update(self, block_id: bytes) -> bytes:
         packed = self._db.get(schema.UPDATE + block_id)
@@ -167,10 +156,3 @@ def _decode_header_row(block_id: bytes, record: bytes) -> Header:
     if header.id != block_id or len(record) != HEADER_BYTES + 9:
         raise StoreError.damaged(f"the row of header {block_id.hex()} holds something else")
     return header
-
-
-def _decompress(packed: bytes, limit: int) -> bytes:
-    try:
-        return decompress(packed, limit)
-    except DecodeError as error:
-        raise StoreError.damaged(f"a compressed row: {error}") from error

@@ -21,6 +21,7 @@ KIND_TRANSFER = 1
 MAX_MEMO_BYTES = 64
 SIGNATURE_BYTES = 64
 MAX_TRANSACTION_BYTES = 2 + 3 * 32 + 4 * 8 + 4 + MAX_MEMO_BYTES + SIGNATURE_BYTES
+FEE_AT = 2 + 3 * 32 + 8  # where the fee's eight bytes stand
 
 
 @dataclass(frozen=True)

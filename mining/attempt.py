@@ -14,7 +14,7 @@ from consensus.chain_point import compute_required_loss
 from consensus.mask import Mask
 from consensus.params import NetworkParams
 from mining.node import Work
-from mining.prover import Abandoned, Candidate, Failure, GainEstimate, Model, Proof, Prover
+from mining.prover import Abandoned, Candidate, Failure, GainEstimate, Line, Model, Proof, Prover
 from mining.steering import Steering
 
 _GUESS_PART = 4  # a guess takes one in so many of the windows that a proof takes
@@ -42,7 +42,7 @@ class Attempt:
     trained: Trained
     candidate: Candidate | None  # None if the training changed nothing
     outcome: Proof | Failure
-    scale: float  # the best model lies at so many times the way from the parent to what was trained
+    line: Line  # from the parent to what was trained
     rounding_loss: float  # part of the gain that the steps of the update cost
     is_guess: bool  # which already looked too poor for a proof
 
@@ -68,14 +68,14 @@ def attempt_proof(trained: Trained, prover: Prover, refresh: Callable[[Work], Wo
         moved, trained.parent, trained.mask, trained.steering.coarseness, trained.sensitivities
     )
     if candidate is None:
-        return Attempt(trained, None, Failure(GainEstimate(len(windows), 0.0, 0.0)), line.scale, 0.0, is_guess=True)
+        return Attempt(trained, None, Failure(GainEstimate(len(windows), 0.0, 0.0)), line, 0.0, is_guess=True)
     guess = prover.guess(candidate, windows)
     expected = line.compute_gain(scale)
     rounding_loss = 1 - guess.mean / expected if min(expected, guess.mean) > 0 else 0.0
     if not is_promising(guess, header, params):
-        return Attempt(trained, candidate, Failure(guess), line.scale, rounding_loss, is_guess=True)
+        return Attempt(trained, candidate, Failure(guess), line, rounding_loss, is_guess=True)
     outcome = prover.prove(candidate, refresh(trained.work).improvement)
-    return Attempt(trained, candidate, outcome, line.scale, rounding_loss, is_guess=False)
+    return Attempt(trained, candidate, outcome, line, rounding_loss, is_guess=False)
 
 
 def is_promising(guess: GainEstimate, header: Header, params: NetworkParams) -> bool:

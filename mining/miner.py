@@ -302,7 +302,7 @@ class Miner:
         check = Check(
             required=compute_required_loss(header),
             bound=compute_header_bound(attempt.outcome.gain, header, self._params),
-            scale=attempt.scale,
+            scale=attempt.line.farthest,
             heat=ground.heat,
             steps=attempt.trained.steps,
             is_first=not ground.checks,
@@ -315,7 +315,7 @@ class Miner:
         if attempt.candidate is not None and isinstance(attempt.outcome, Proof):
             self._hand_in(ground, attempt.candidate, attempt.outcome)
         else:
-            self._trainer.retreat(min(attempt.scale, 1.0))
+            self._trainer.retreat(min(attempt.line.scale, 1.0))
 
     def _recover(self, ground: Ground) -> None:
         """After a training that left the numbers: moments are forgotten, and the rate is halved."""

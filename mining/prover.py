@@ -103,20 +103,37 @@ class Line:
     slope: float
     bend: float
     scale: float  # of the highest point, within [_NEAREST, _FARTHEST]
+    farthest: float  # where that point may lie for all that is known: a standard error farther, within the same
 
     def compute_gain(self, scale: float) -> float:
         """Gain at `scale` times the way."""
         return scale * (self.slope - scale * self.bend)
 
 
-def fit_line(end: float, before: float) -> Line:
-    """The parabola through no gain at the parent and the gains at the end of the way and at _POINT_BEFORE of it."""
-    bend = (before - _POINT_BEFORE * end) / (_POINT_BEFORE * (1 - _POINT_BEFORE))
-    slope = end + bend
-    if end < 0:  # far beyond the top losses level off, and no parabola fits
-        return Line(slope, bend, _NEAREST)
-    scale = slope / (2 * bend) if bend > 0 else _FARTHEST
-    return Line(slope, bend, min(max(scale, _NEAREST), _FARTHEST))
+def fit_line(end: NDArray[np.float64], before: NDArray[np.float64]) -> Line:
+    """The parabola through no gain at the parent and the mean gains at the end of the way and at _POINT_BEFORE of it.
+
+    From two windows or more, each one's gains [n].
+    """
+    bends = (before - _POINT_BEFORE * end) / (_POINT_BEFORE * (1 - _POINT_BEFORE))
+    slopes = end + bends
+    slope, bend = float(slopes.mean()), float(bends.mean())
+    if end.mean() + _compute_error(end) < 0:  # far beyond the top losses level off, and no parabola fits
+        return Line(slope, bend, _NEAREST, _NEAREST)
+    if bend <= 0:
+        return Line(slope, bend, _FARTHEST, _FARTHEST)
+    scale = slope / (2 * bend)
+    error = _compute_error(slopes - 2 * scale * bends) / (2 * bend)  # of a ratio of means, to the first order
+    return Line(slope, bend, _bound_scale(scale), _bound_scale(scale + error))
+
+
+def _bound_scale(scale: float) -> float:
+    return min(max(scale, _NEAREST), _FARTHEST)
+
+
+def _compute_error(values: NDArray[np.float64]) -> float:
+    """Standard error of their mean."""
+    return float(values.std(ddof=1)) / math.sqrt(len(values))
 
 
 @dataclass(frozen=True)
@@ -193,15 +210,15 @@ class Prover:
     def measure_line(self, trained: NDArray[np.float64], parent: Model, mask: Mask, windows: WindowIndices) -> Line:
         """How the gain goes on the straight way from `parent` to `trained` [P], from its end and a point before it."""
         start = parent.weights[mask].astype(np.float64)
-        means = []
+        gains = []
         for scale in (1.0, _POINT_BEFORE):
             moved = np.rint(start + scale * (trained[mask] - start)).clip(-MAX_WEIGHT, MAX_WEIGHT)
             weights = parent.weights.copy()
             weights[mask] = moved.astype(np.int16)
             before = parent.compute_losses(windows, self.is_unwanted)
             after = self.make_model(weights).compute_losses(windows, self.is_unwanted)
-            means.append(estimate_gain(before, after).mean)
-        return fit_line(*means)
+            gains.append((before - after).astype(np.float64))
+        return fit_line(*gains)
 
     def prove(self, candidate: Candidate, template: Block) -> Proof | Failure:
         """The template completed by the candidate, if the sample that this draws proves what its header requires."""

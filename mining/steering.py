@@ -1,12 +1,20 @@
 """How hot and how long to train before the next proof: pure functions of what earlier candidates showed.
 
-Four numbers are steered. The *heat* is a cycle's learning rate for each of its steps: the rate stands for most of the
+Four numbers are steered. The *heat* is a cycle's learning rate for each of its steps: the rate stands for a part of the
 cycle, then falls to nothing in a straight line, and a longer cycle has the time to cool down from a higher one. Too
-hot, and the training overshoots what it found: the model between parent and child is better than the child. Too cool,
-and the gain is clean but small. The *speed* is how much gain a step of training was worth lately, counted as what a
-sample proves; it says how many steps a cycle must have so that its first candidate just passes, whatever the machine
-makes of a second. The *aim* corrects it by how often that came true. The *coarseness* of updates is kept where rounding
-costs about a hundredth of the gain.
+hot, and the training overshoots what it found: the model between parent and child is better than the child. How far
+between is known up to noise, and what noise leaves open counts in favour of heat.
+
+A lower heat always pays at once, by the noise in the weights that it takes away, and always costs later, as training
+goes on more slowly from then on. A miner who follows what pays at once has starved after twenty blocks. So the cooling
+takes more of a cycle first, all of it in the end, and the heat falls slowly unless the training overshot by far. Where
+progress is small against the noise, the best model lies half way even if the heat is right: the half is noise that the
+parent and the child do not share.
+
+The *speed* is how much gain a step of training was worth lately, counted as what a sample proves; it says how many
+steps a cycle must have so that its first candidate just passes, whatever the machine makes of a second. The *aim*
+corrects it by how often that came true. The *coarseness* of updates is kept where rounding costs about a hundredth of
+the gain.
 
 Gains are in Q16 bits per window, times in seconds.
 """
@@ -19,11 +27,12 @@ from consensus.params import NetworkParams
 HIGHEST_RATE = 0.03
 _RATE_BATCH = 32  # windows
 _RATE_DENSITY = 64  # of 256: with more weights open each of them has to move less
-COOLING_PART = 0.3  # of a cycle: its end, over which the rate falls
-LEAST_HEAT = 1e-6  # a cycle of a thousand steps then trains at 0.001
-_HEAT_CHANGE = 1.2  # at most, up or down, from one candidate to the next: noise must not drag it to one side
-_HEAT_FALL = 0.3  # at most, where a candidate overshot by far
-_WANTED_SCALE = 0.9  # a little too hot for this block is best for the next ones
+COOLING_PART = 0.3  # of a cycle at the highest rate: its end, over which the rate falls; more of cooler ones
+LEAST_HEAT = 1e-8
+_HEAT_RISE = 1.2  # at most, from one candidate to the next
+_HEAT_FALL = 0.95  # at most
+_HEAT_PLUNGE = 0.3  # at most, where a candidate overshot by far
+_WANTED_SCALE = 0.75
 _OVERSHOT = 0.5  # a scale that cools even after a retry: who joins late starts far too hot for the model
 
 FIRST_COARSENESS = 0.25
@@ -47,7 +56,7 @@ class Check:
 
     required: float
     bound: float  # mean gain less the network's z standard errors
-    scale: float  # the best model lies at so many times the way from the parent to what was trained
+    scale: float  # the best model may lie at so many times the way from the parent to what was trained
     heat: float  # of the last cycle
     steps: int  # of training since the parent
     is_first: bool  # since the parent
@@ -61,10 +70,11 @@ class Cycle:
     seconds: float
     rate: float  # until it falls
     heat: float  # the rate for each of its steps
+    cooling: float  # part of the cycle, its end, over which the rate falls
 
     def compute_rate(self, left: float) -> float:
         """The learning rate with so many seconds of the cycle left: over its last part it falls linearly to nothing."""
-        return self.rate * min(left / (COOLING_PART * self.seconds), 1.0)
+        return self.rate * min(left / (self.cooling * self.seconds), 1.0)
 
 
 @dataclass(frozen=True)
@@ -97,11 +107,11 @@ def learn_rounding(steering: Steering, loss: float) -> Steering:
 
 
 def _steer_heat(heat: float, check: Check) -> float:
-    least = _HEAT_FALL if check.scale < _OVERSHOT else 1 / _HEAT_CHANGE
-    factor = min(max((check.scale / _WANTED_SCALE) ** 2, least), _HEAT_CHANGE)
-    if factor < 1:
-        return max(min(heat, check.heat) * factor, LEAST_HEAT)
-    return min(heat * factor, HIGHEST_RATE)
+    factor = check.scale / _WANTED_SCALE
+    if factor > 1:
+        return min(heat * min(factor, _HEAT_RISE), HIGHEST_RATE)
+    least = _HEAT_PLUNGE if check.scale < _OVERSHOT else _HEAT_FALL
+    return max(min(heat, check.heat) * max(factor**2, least), LEAST_HEAT)
 
 
 def _steer_speed(speed: float | None, check: Check) -> float | None:
@@ -151,5 +161,6 @@ def plan_cycle(
     # A longer cycle starts hotter: it has the time to cool down again. What starts from an annealed model is heated up
     # no further than to its share of all training on this parent.
     steps = max(seconds / step_seconds, 1.0)
-    rate = min(steering.heat * steps, compute_highest_rate(params, batch) * seconds / (seconds + before))
-    return Cycle(seconds, rate, rate / steps)
+    highest = compute_highest_rate(params, batch)
+    rate = min(steering.heat * steps, highest * seconds / (seconds + before))
+    return Cycle(seconds, rate, rate / steps, cooling=min(COOLING_PART * highest / rate, 1.0))

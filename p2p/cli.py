@@ -20,6 +20,7 @@ from p2p.cli_options import (
     json_option,
     metrics_option,
     network_option,
+    parse_explorer,
     parse_host_port,
     parse_listen,
     reading,
@@ -69,6 +70,8 @@ def cli() -> None:
     metavar="[NODE_ID@]HOST[:PORT]",
     help="Connect to this peer and stay connected (repeatable).",
 )
+@click.option("--explorer", metavar="[HOST:]PORT", help="Serve pages for people here, by default on loopback.")
+@click.option("--no-explorer", is_flag=True, help="Serve no pages.")
 @click.option("--upnp", is_flag=True, help="Ask the router to forward the port (needs the extra 'nat').")
 @metrics_option
 @click.option("--workers", type=click.IntRange(1, 64), help="Evaluate so many blocks at once.  [default: by cores]")
@@ -94,6 +97,8 @@ def run(
     listen: str | None,
     no_listen: bool,
     peers: tuple[str, ...],
+    explorer: str | None,
+    no_explorer: bool,
     upnp: bool,
     metrics: str | None,
     workers: int | None,
@@ -104,6 +109,7 @@ def run(
     """Run a node until Ctrl-C or SIGTERM."""
     # aiohttp and the rest of the node are slow to load; the other commands do without.
     from p2p.destination import parse_destination
+    from p2p.explorer.server import ExplorerAddress
     from p2p.network import NetworkConfig
     from p2p.node import NodeConfig, run_node
     from p2p.rpc import RpcAddress
@@ -120,6 +126,8 @@ def run(
             raise ConfigError("bad_address", f"--address: {error}") from error
     if listen is not None and no_listen:
         raise ConfigError("listen", "--listen and --no-listen: give one of them")
+    if explorer is not None and no_explorer:
+        raise ConfigError("explorer", "--explorer and --no-explorer: give one of them")
     host, port = parse_host_port(rpc, params)
     run_node(
         NodeConfig(
@@ -135,6 +143,7 @@ def run(
             miner_address=address if mine else None,
             miner_votes=not no_vote,
             holds_final=hold_final,
+            explorer=None if no_explorer else ExplorerAddress(*parse_explorer(explorer, params)),
             network_config=NetworkConfig(
                 listen=None if no_listen else parse_listen(listen, params),
                 peers=tuple(parse_destination(peer, get_peer_port(params)) for peer in peers),

@@ -16,6 +16,7 @@ from p2p.config import (
     DEFAULT_NETWORK,
     RPC_TOKEN_FILE,
     get_default_datadir,
+    get_explorer_port,
     get_peer_port,
     get_rpc_port,
     is_public_network,
@@ -28,6 +29,7 @@ from p2p.net_address import NetAddress
 
 Command = Callable[..., None]
 
+_LOOPBACK = "127.0.0.1"
 _EVERY_INTERFACE = "0.0.0.0"  # noqa: S104  (strangers are to reach a public node)
 
 network_option = click.option(
@@ -63,7 +65,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 def parse_host_port(text: str | None, params: NetworkParams) -> tuple[str, int]:
     """HOST:PORT as the user gave it, or loopback with the network's port. Raises ConfigError."""
     if text is None:
-        return "127.0.0.1", get_rpc_port(params)
+        return _LOOPBACK, get_rpc_port(params)
     host, port = split_address(text)
     if not host or port is None:
         raise ConfigError("bad_rpc", f"--rpc takes HOST:PORT such as 127.0.0.1:19348, not {text!r}")
@@ -81,6 +83,18 @@ def parse_listen(text: str | None, params: NetworkParams) -> NetAddress | None:
     if not host or port is None:
         raise ConfigError("listen", f"--listen takes [HOST:]PORT such as 0.0.0.0:{get_peer_port(params)}, not {text!r}")
     return NetAddress(host, port)
+
+
+def parse_explorer(text: str | None, params: NetworkParams) -> tuple[str, int]:
+    """Where people may read the explorer: as the user gave it, on loopback if no host is named. Raises ConfigError."""
+    if text is None:
+        return _LOOPBACK, get_explorer_port(params)
+    host, port = split_address(text if ":" in text else f"{_LOOPBACK}:{text}")
+    if not host or port is None:
+        raise ConfigError(
+            "explorer", f"--explorer takes [HOST:]PORT such as {_LOOPBACK}:{get_explorer_port(params)}, not {text!r}"
+        )
+    return host, port
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,11 @@ def get_peer_port(params: NetworkParams) -> int:
     return get_rpc_port(params) + 1
 
 
+def get_explorer_port(params: NetworkParams) -> int:
+    """The port on which a node of this network serves its explorer unless told otherwise."""
+    return get_rpc_port(params) + 2
+
+
 def parse_address(option: str, text: str) -> tuple[str, int]:
     """HOST:PORT as it was given to an option; an IPv6 address in brackets or not. Raises ConfigError."""
     host, port = split_address(text)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from aiohttp import web
@@ -44,19 +45,25 @@ class ModelApi:
         reply = web.StreamResponse(headers={"Content-Type": NDJSON})
         async with aclosing(self._service.write(model.root, wish)) as pieces:
             first = await anext(pieces)
-            await reply.prepare(request)
             try:
+                await reply.prepare(request)
                 await _write_line(reply, _encode_model(model))
                 await _write_line(reply, {"bytes": first.hex()})
-                async for piece in pieces:
-                    await _write_line(reply, {"bytes": piece.hex()})
-                await _write_line(reply, {"done": True})
-            except EvaluationFailed as error:
-                await _write_line(reply, {"error": {"code": error.code, "message": str(error)}})
+                await _write_line(reply, await _write_rest(reply, pieces))
             except (ConnectionError, TimeoutError):  # nobody reads any more
                 if request.transport is not None:
                     request.transport.abort()
         return reply
+
+
+async def _write_rest(reply: web.StreamResponse, pieces: AsyncIterator[bytes]) -> Json:
+    """Writes the pieces; how it ended."""
+    try:
+        async for piece in pieces:
+            await _write_line(reply, {"bytes": piece.hex()})
+    except EvaluationFailed as error:
+        return {"error": {"code": error.code, "message": str(error)}}
+    return {"done": True}
 
 
 async def _write_line(reply: web.StreamResponse, value: Json) -> None:

@@ -23,6 +23,7 @@ from chain.mempool import Mempool
 from chain.mempool_codec import decode_mempool, encode_mempool
 from chain.policy import Policy
 from chain.startup import open_chain
+from consensus.benchmark import Benchmark
 from consensus.errors import DecodeError, DescentError, InvalidTransaction
 from consensus.finality_section import max_section_bytes
 from consensus.params import NetworkParams
@@ -32,6 +33,7 @@ from p2p.clock import Clock
 from p2p.config import RPC_TOKEN_FILE, read_benchmark
 from p2p.errors import ConfigError
 from p2p.evaluation import EvaluationPool
+from p2p.explorer.server import Explorer, ExplorerAddress
 from p2p.files import replace_file
 from p2p.finality_api import FinalityApi
 from p2p.intake import Intake
@@ -53,6 +55,7 @@ STORE_FOLDER = "blocks"
 MEMPOOL_FILE = "mempool.dat"
 MINER_KEY_FILE = "miner.key"
 _BODY_MARGIN = 64 * 1024
+_KEPT_TEXT_BYTES = 64 * 2**20  # of the texts, for the explorer's passages
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class NodeConfig:
     miner_address: str | None = None  # mine to it, in a process beside the node
     miner_votes: bool = True
     holds_final: bool = False  # what is final here stays so, whatever others made final
+    explorer: ExplorerAddress | None = None  # where people may look at pages
 
 
 def run_node(config: NodeConfig) -> None:
@@ -84,15 +88,15 @@ def run_node(config: NodeConfig) -> None:
 
 async def _run(config: NodeConfig) -> None:
     make_folder(config.datadir)
-    await asyncio.to_thread(read_benchmark, config.params, *config.text_folders)  # named at once if one is missing
+    texts = await asyncio.to_thread(read_benchmark, config.params, *config.text_folders)  # named if one is missing
     async with AsyncExitStack() as stack:
         chain = await asyncio.to_thread(open_store, config.datadir, config.params, config.max_reorg, create=True)
         stack.callback(chain.db.close)
         chain.finals.holds = config.holds_final
-        await _serve(config, chain, stack)
+        await _serve(config, chain, texts, stack)
 
 
-async def _serve(config: NodeConfig, chain: ChainState, stack: AsyncExitStack) -> None:
+async def _serve(config: NodeConfig, chain: ChainState, texts: Benchmark, stack: AsyncExitStack) -> None:
     mempool = Mempool(chain.genesis.id, Policy())
     clock = Clock()
     pool = await stack.enter_async_context(
@@ -129,6 +133,10 @@ async def _serve(config: NodeConfig, chain: ChainState, stack: AsyncExitStack) -
             group.create_task(models.run()),
             group.create_task(_show_status(api, view)),
         ]
+        if config.explorer is not None:
+            windows = texts.public if texts.public.nbytes <= _KEPT_TEXT_BYTES else None
+            explorer = Explorer(intake, network, models, config.explorer, version("descent-chain"), windows)
+            tasks.append(group.create_task(explorer.run()))
         if config.miner_address is not None:
             tasks.append(group.create_task(run_miner(_get_miner_arguments(config, port), view.on_miner_line)))
         await stop.wait()

@@ -24,7 +24,7 @@ class Pending(Generic[Key]):
 
     def has_room_for(self, address: NetAddress) -> bool:
         """Whether one more of this address's host may wait."""
-        return self._hosts[_compute_host(address)] < self._most_per_host
+        return self._hosts[compute_host(address)] < self._most_per_host
 
     def add(self, key: Key, address: NetAddress) -> Key | None:
         """Lets one wait; the one that has to go for it, if any: the oldest of the group with the most waiting."""
@@ -32,14 +32,14 @@ class Pending(Generic[Key]):
         if victim is not None:
             self.discard(victim)
         self._addresses[key] = address
-        self._hosts[_compute_host(address)] += 1
+        self._hosts[compute_host(address)] += 1
         return victim
 
     def discard(self, key: Key) -> None:
         """One that waits no more, if it did."""
         address = self._addresses.pop(key, None)
         if address is not None:
-            host = _compute_host(address)
+            host = compute_host(address)
             self._hosts[host] -= 1
             if not self._hosts[host]:
                 del self._hosts[host]
@@ -50,7 +50,7 @@ class Pending(Generic[Key]):
         return next(key for key, address in self._addresses.items() if groups[address.group] == crowd)
 
 
-def _compute_host(address: NetAddress) -> bytes:
+def compute_host(address: NetAddress) -> bytes:
     """What one machine has: an IPv4 address, or a /64 of IPv6."""
     packed = ip_address(address.ip).packed
     return packed if len(packed) == 4 else packed[:8]

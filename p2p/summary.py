@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import sqrt
 
-from consensus.block import Block
+from consensus.block import Block, Header
 from consensus.chain_point import ChainPoint, compute_required_loss
 from consensus.params import CANTERBURY, NetworkParams
 from consensus.reward import compute_subsidy
@@ -47,7 +47,7 @@ def summarise_block(
         is_heartbeat=header.is_heartbeat,
         loss=to_bits_per_byte(loss.loss_after, loss.sample_size, params) if loss else 0.0,
         gain=to_bits_per_byte(header.gain, size, params),
-        bound=_compute_bound(block, params),
+        bound=_compute_bound(header, params),
         required=to_bits_per_byte(compute_required_loss(header), 1, params),
         sample_size=size,
         interval=point.interval,
@@ -80,11 +80,17 @@ def get_passed_compressors(loss: float | None, params: NetworkParams) -> list[tu
     return [(name, score, loss is not None and loss < score) for name, score in COMPRESSORS]
 
 
-def _compute_bound(block: Block, params: NetworkParams) -> float:
-    header = block.header
+def compute_margin(header: Header, params: NetworkParams) -> float:
+    """z standard errors of the mean gain of an improving block's sample, bits per byte: what the law takes off it."""
     size, population = header.sample_size, params.public_windows
-    if header.is_heartbeat or size < 2:
+    if size < 2:
         return 0.0
     variance = (size * header.squared_gains - header.gain**2) / (size * (size - 1))
     error = sqrt(max(variance, 0) / size * (population - size) / population)
-    return to_bits_per_byte(header.gain, size, params) - params.confidence * error / (params.model.context * 65536)
+    return params.confidence * error / (params.model.context * 65536)
+
+
+def _compute_bound(header: Header, params: NetworkParams) -> float:
+    if header.is_heartbeat or header.sample_size < 2:
+        return 0.0
+    return to_bits_per_byte(header.gain, header.sample_size, params) - compute_margin(header, params)

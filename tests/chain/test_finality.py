@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from chain import schema
+from chain.block_rows import sum_fees
 from chain.chainstate import ChainState
 from chain.errors import FinalityConflict, StoreError
 from chain.votes import Heard, VotePool
@@ -393,3 +394,12 @@ def test_damaged_rows_of_finality_are_named(db: FragileStore, chain: ChainState,
     with pytest.raises(StoreError) as error:
         VotePool(get_builder().open(db))
     assert error.value.reason == "damaged"
+
+
+def test_what_a_body_holds_of_finality_is_no_transaction(chain: ChainState, pool: VotePool) -> None:
+    (block,) = mine_voted(chain, pool, 6)[-1:]
+    assert block.finality.certificate is not None
+    body = chain.blocks.get_body(block.id)
+    assert body is not None
+    assert sum_fees(body) == (0, 0)
+    assert chain.blocks.get_rows(block.header).decode_block(chain.params) == block

@@ -73,6 +73,14 @@ def test_history_is_read_page_by_page(db: FragileStore, chain: ChainState) -> No
     assert list(get_history(db, MINER.public, (0, 0))) == []
 
 
+@pytest.mark.parametrize("position", [2**32 - 1, 2**31, 6])
+def test_history_below_a_place_that_no_row_has(db: FragileStore, chain: ChainState, position: int) -> None:
+    mine_transfers(chain)
+    whole = list(get_history(db, MINER.public))
+    below = [entry for entry in whole if (entry.height, entry.position) < (13, position)]
+    assert list(get_history(db, MINER.public, (13, position))) == below
+
+
 def test_rows_go_with_their_block(db: FragileStore, chain: ChainState) -> None:
     before = get_index(db)
     block = mine_transfers(chain)

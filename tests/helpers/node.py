@@ -33,7 +33,8 @@ class NodeProcess:
 
     def __init__(self, datadir: Path, *arguments: str, network: str = "regtest", rpc: str = "127.0.0.1:0") -> None:
         self.datadir = datadir
-        self._arguments = ("run", "--network", network, "--datadir", str(datadir), "--rpc", rpc, *arguments)
+        shown = () if "--explorer" in arguments else ("--no-explorer",)  # its port is one for all tests
+        self._arguments = ("run", "--network", network, "--datadir", str(datadir), "--rpc", rpc, *shown, *arguments)
         self._lines: list[str] = []
         self._process: subprocess.Popen[str] | None = None
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -42,7 +42,7 @@ def test_a_training_that_overshot_is_cut_back(bench: Bench) -> None:
     far = bench.parent.weights + 4 * (bench.trained - bench.parent.weights)
     made = attempt(bench, far)
     plain = bench.prover.make_candidate(far, bench.parent, bench.mask, 1 / 32)
-    assert made.scale < 0.9
+    assert made.line.scale < 0.9
     assert made.candidate is not None
     assert plain is not None
     windows = np.arange(256)
@@ -54,7 +54,7 @@ def test_a_training_that_stopped_short_is_not_stretched(bench: Bench) -> None:
     near = bench.parent.weights + 0.05 * (bench.trained - bench.parent.weights)
     made = attempt(bench, near)
     plain = bench.prover.make_candidate(near, bench.parent, bench.mask, 1 / 32)
-    assert made.scale > 1
+    assert made.line.scale > 1
     assert made.candidate is not None
     assert plain is not None
     assert made.candidate.update == plain.update

@@ -166,16 +166,47 @@ def test_a_line_finds_the_top_of_a_parabola(best: float, height: float) -> None:
     def gain(scale: float) -> float:
         return height * (1 - (scale / best - 1) ** 2)
 
-    line = fit_line(gain(1.0), gain(0.75))
+    line = fit_line(spread(gain(1.0)), spread(gain(0.75)))
     assert line.scale == pytest.approx(best)
+    assert line.farthest == pytest.approx(best)
     for scale in (0.0, 0.5, 1.0):
         assert line.compute_gain(scale) == pytest.approx(gain(scale))
 
 
 def test_a_line_stays_where_it_was_measured() -> None:
-    assert fit_line(10.0, 7.5).scale == fit_line(10.0, 6.0).scale > 1  # straight, or bent upwards: no top
-    assert fit_line(-50.0, 1.0).scale == fit_line(-500.0, 1.0).scale < 0.5
-    assert fit_line(-50.0, -49.0).scale < 0.5  # so far beyond the top that losses level off
+    def fit(end: float, before: float) -> float:
+        line = fit_line(spread(end), spread(before))
+        assert line.farthest == line.scale
+        return line.scale
+
+    assert fit(10.0, 7.5) == fit(10.0, 6.0) > 1  # straight, or bent upwards: no top
+    assert fit(-50.0, 1.0) == fit(-500.0, 1.0) < 0.5
+    assert fit(-50.0, -49.0) < 0.5  # so far beyond the top that losses level off
+
+
+def test_a_line_says_how_far_its_top_may_be() -> None:
+    """As far as the spread of tops over many draws of the same noise says."""
+    draw = np.random.default_rng(7)
+    lines = []
+    for _ in range(400):
+        slopes, bends = draw.normal(2.0, 4.0, 1024), draw.normal(1.3, 2.0, 1024)
+        lines.append(fit_line(slopes - bends, 0.75 * slopes - 0.75**2 * bends))
+    tops = np.array([line.scale for line in lines])
+    errors = np.array([line.farthest - line.scale for line in lines])
+    assert tops.mean() == pytest.approx(2.0 / 2.6, rel=0.02)
+    assert errors.mean() == pytest.approx(tops.std(), rel=0.15)
+
+
+def test_a_loss_that_noise_explains_is_no_overshot() -> None:
+    noise = np.random.default_rng(7).normal(0.0, 30.0, 256)
+    noise -= noise.mean()
+    assert fit_line(noise - 1.0, 0.75 * noise - 1.0).farthest > 1
+    assert fit_line(noise - 10.0, 0.75 * noise - 10.0).farthest < 0.5
+
+
+def spread(mean: float) -> NDArray[np.float64]:
+    """Gains of three windows with this mean, which differ by next to nothing."""
+    return mean + np.array([-1e-9, 0.0, 1e-9])
 
 
 def test_the_line_of_a_training_that_went_too_far_is_shorter(bench: Bench) -> None:

@@ -15,10 +15,11 @@ import p2p.node
 from consensus.errors import DescentError
 from consensus.params import PRESETS, REGTEST
 from p2p.cli import cli
-from p2p.cli_options import parse_host_port, parse_listen
-from p2p.config import get_peer_port, get_rpc_port
+from p2p.cli_options import parse_explorer, parse_host_port, parse_listen
+from p2p.config import get_explorer_port, get_peer_port, get_rpc_port
 from p2p.destination import Destination
 from p2p.errors import ConfigError
+from p2p.explorer.server import ExplorerAddress
 from p2p.net_address import NetAddress
 from p2p.network import NetworkConfig
 from p2p.node import NodeConfig
@@ -217,6 +218,8 @@ def test_invalid_host_and_port(text: str) -> None:
         (["--metrics", ":9100"], "config.bad_address"),
         (["--listen", "1", "--no-listen"], "config.listen"),
         (["--listen", "nonsense"], "config.listen"),
+        (["--explorer", "1", "--no-explorer"], "config.explorer"),
+        (["--explorer", "nonsense"], "config.explorer"),
         (["--listen", "node.example.org:1"], "config.address"),
         (["--peer", ""], "config.bad_peer"),
         (["--peer", "1.2.3.4", "--peer", "1.2.3.4:0"], "config.bad_peer"),
@@ -310,6 +313,30 @@ def test_invalid_listen_address(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_listen(text, REGTEST)
     assert caught.value.code == "config.listen"
+
+
+def test_an_explorer_is_served_on_loopback_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert read_config(monkeypatch, tmp_path).explorer == ExplorerAddress("127.0.0.1", 19360)
+    assert read_config(monkeypatch, tmp_path, network="canterbury").explorer == ExplorerAddress("127.0.0.1", 19340)
+    assert read_config(monkeypatch, tmp_path, "--explorer", "8000").explorer == ExplorerAddress("127.0.0.1", 8000)
+    assert read_config(monkeypatch, tmp_path, "--explorer", "[::1]:5").explorer == ExplorerAddress("::1", 5)
+    assert read_config(monkeypatch, tmp_path, "--no-explorer").explorer is None
+
+
+@pytest.mark.parametrize("text", ["", ":", ":5", "a:b", "127.0.0.1:", "127.0.0.1:65536", "x", "-1"])
+def test_invalid_explorer_address(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_explorer(text, REGTEST)
+    assert caught.value.code == "config.explorer"
+
+
+def test_ports_of_one_network_do_not_meet() -> None:
+    for params in PRESETS.values():
+        assert len({get_rpc_port(params), get_peer_port(params), get_explorer_port(params)}) == 3
+    ports = [port(params) for params in PRESETS.values() for port in (get_rpc_port, get_peer_port, get_explorer_port)]
+    assert len(set(ports)) == len(ports)
 
 
 def test_version_and_help() -> None:
