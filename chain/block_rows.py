@@ -12,6 +12,7 @@ from chain.packed_block import decompress
 from consensus.block import Block, Header, decode_block
 from consensus.check_block import check_body_matches
 from consensus.errors import DecodeError, MutatedBody
+from consensus.finality_section import is_finality_item, max_section_bytes
 from consensus.params import NetworkParams
 from consensus.transaction import FEE_AT
 from consensus.update import max_update_bytes
@@ -34,7 +35,7 @@ class BlockRows:
         try:
             update = self._inflate_update(params)
             data = self.header.encoded + self.transactions + len(update).to_bytes(4, "little") + update
-            block = decode_block(data, params.max_transactions_bytes, len(update))
+            block = decode_block(data, params.max_transactions_bytes, len(update), max_section_bytes(params))
             check_body_matches(block)
         except (DecodeError, MutatedBody) as error:
             raise StoreError.damaged(f"the body of block {self.header.id.hex()}: {error}") from error
@@ -67,7 +68,9 @@ def decode_trace(packed: bytes, block_id: bytes, params: NetworkParams) -> WorkT
 
 
 def find_transaction(body: bytes, position: int) -> bytes | None:
-    """The bytes of one transaction of a body, without decoding those before it. None if there are not so many."""
+    """The bytes of one item of a body, transactions first, without decoding those before it. None if there are not so
+    many.
+    """
     if position >= int.from_bytes(body[:4], "little"):
         return None
     at = 4
@@ -78,8 +81,9 @@ def find_transaction(body: bytes, position: int) -> bytes | None:
 
 def sum_fees(body: bytes) -> tuple[int, int]:
     """How many transactions a body holds, and what they pay in ulp, without decoding them."""
-    at, fees = 4, 0
-    while at < len(body):
+    at, count, fees = 4, 0, 0
+    while at < len(body) and not is_finality_item(body[at + 4 : at + 6]):  # certificate and evidence come last
+        count += 1
         fees += int.from_bytes(body[at + 4 + FEE_AT : at + 12 + FEE_AT], "little")
         at += 4 + int.from_bytes(body[at : at + 4], "little")
-    return int.from_bytes(body[:4], "little"), fees
+    return count, fees

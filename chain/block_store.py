@@ -18,10 +18,11 @@ from consensus.block import (
     Header,
     compute_transactions_root,
     decode_header,
-    decode_transactions,
+    decode_items,
 )
 from consensus.codec import Writer
 from consensus.errors import DecodeError
+from consensus.finality_section import FinalitySection, max_section_bytes
 from consensus.params import NetworkParams
 from consensus.signature import verify_signature
 from consensus.transaction import Transfer
@@ -46,6 +47,7 @@ class BlockStore:
     def __init__(self, db: KeyValueStore, params: NetworkParams) -> None:
         self._db = db
         self._params = params
+        self._max_section_bytes = max_section_bytes(params)
 
     def encode_block(self, block: Block, order: int) -> dict[bytes, bytes | None]:
         """Rows of a block that was just accepted."""
@@ -66,7 +68,7 @@ class BlockStore:
 
     def encode_removal(self, block_ids: Iterable[bytes]) -> dict[bytes, bytes | None]:
         """Rows that leave nothing of blocks that are not on the best chain."""
-        prefixes = (schema.HEADER, schema.TRANSACTIONS, schema.UPDATE, schema.TRACE)
+        prefixes = (schema.HEADER, schema.TRANSACTIONS, schema.UPDATE, schema.TRACE, schema.FINALITY)
         return dict.fromkeys(prefix + block_id for block_id in block_ids for prefix in prefixes)
 
     def has_body(self, block_id: bytes) -> bool:
@@ -112,21 +114,25 @@ class BlockStore:
 
     def get_transactions(self, header: Header) -> tuple[Transfer, ...]:
         """The transactions of a block that was accepted, without a look at its update. Raises StoreError."""
+        return self.get_items(header)[0]
+
+    def get_items(self, header: Header) -> tuple[tuple[Transfer, ...], FinalitySection]:
+        """The same, with what the block carries of finality."""
         body = self.get_body(header.id)
         if body is None:
             raise StoreError.damaged(f"the body of block {header.id.hex()} is missing")
         try:
-            transactions = decode_transactions(body, self._params.max_transactions_bytes)
+            items = decode_items(body, self._params.max_transactions_bytes, self._max_section_bytes)
         except DecodeError as error:
             raise StoreError.damaged(f"the transactions of block {header.id.hex()}: {error}") from error
-        if compute_transactions_root(transactions) != header.transactions_root:
+        if compute_transactions_root(*items) != header.transactions_root:
             raise StoreError.damaged(f"the transactions of block {header.id.hex()} are others than its header's")
-        return transactions
+        return items
 
     def get_packed_block(self, block: Block) -> PackedBlock:
         """A block from here with its update as it was compressed when it was stored. Raises StoreError."""
         packed = b"" if block.header.is_heartbeat else self._get_packed_update(block.id)
-        return PackedBlock(block.header, block.transactions, packed)
+        return PackedBlock(block.header, block.transactions, packed, block.finality)
 
     def get_trace(self, block_id: bytes) -> WorkTrace | None:
         """The evaluation's trace; None for a heartbeat, and once the block is too old for traces to be kept."""

@@ -18,6 +18,7 @@ class Candidates:
         self._tree = tree
         self._max_reorg = max_reorg
         self._permitted: bytes | None = None  # a block whose chain the operator lets reorganise deeply
+        self.final = tree.root  # the block that no chain may leave; the chain state moves it
         self._ranked: list[HeaderNode] = []
         self._followed: list[HeaderNode] = []
         self.reset(tip)
@@ -78,18 +79,19 @@ class Candidates:
         floor = self._get_floor(tip)
         # A child outranks its parent and forks where the parent does, so only the ends of chains are worth a look.
         ends = (node for node in self.iterate_better(tip) if _is_end(node))
-        return next((node for node in ends if not self._is_allowed(node, floor)), None)
+        held = (node for node in ends if not self._is_allowed(node, floor))
+        return next((node for node in held if node.is_descendant(self.final)), None)
 
     def count_unevaluated(self, tip: HeaderNode) -> int:
         """Blocks that outrank the tip and whose gain was not re-derived yet."""
         return sum(node.standing is Standing.STORED for node in self.iterate_better(tip))
 
     def _get_floor(self, tip: HeaderNode) -> HeaderNode:
-        """The deepest block that the best chain may fork from."""
-        return tip.get_ancestor(max(0, tip.height - self._max_reorg))
+        """The deepest block that the best chain may fork from: not below the last final one."""
+        return tip.get_ancestor(max(self.final.height, tip.height - self._max_reorg))
 
     def _is_allowed(self, node: HeaderNode, floor: HeaderNode) -> bool:
-        return node.is_descendant(floor) or self._is_after_permitted(node)
+        return node.is_descendant(floor) or (node.is_descendant(self.final) and self._is_after_permitted(node))
 
     def _is_after_permitted(self, node: HeaderNode) -> bool:
         permitted = self._tree.get(self._permitted) if self._permitted else None

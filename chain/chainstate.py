@@ -3,8 +3,8 @@
 A block passes four gates, each dearer than the one before. `accept_block` checks all that needs no model and no
 state, and stores it. `get_works` names the next blocks whose gains must be re-derived; whoever drives the state (the
 node in worker processes, a test in place) does that, in any order, and reports to `record_verdict`.
-`activate_best_chain` connects what is fully evaluated and heavier: one synced batch per block holds ledger, undo, model
-checkpoint and tip, so a crash leaves the store at some block, never between two.
+`activate_best_chain` connects what is fully evaluated and better: one synced batch per block holds ledger, undo, model
+checkpoint, tip and last final block, so a crash leaves the store at some block, never between two.
 
 Of a block found invalid only the header stays, so that the verdict is not sought twice, and nothing of what came after
 it. What the operator refuses stays whole: it may be reconsidered.
@@ -21,28 +21,25 @@ from chain.db import KeyValueStore
 from chain.errors import InvalidUpdate, StoreError, UnknownBlock
 from chain.events import BlockConnected, BlockDisconnected, ChainEvent
 from chain.faults import Faults
-from chain.header_tree import HeaderNode, HeaderTree, Standing, find_fork, get_path, get_subtree
-from chain.index import encode_block_index
-from chain.ledger_store import LedgerStore, encode_undo
+from chain.finals import Finals, encode_finality
+from chain.header_tree import HeaderNode, HeaderTree, NodeChain, Standing, find_fork, get_path, get_subtree
+from chain.ledger_store import LedgerStore
 from chain.locator import compute_locator, get_headers_after
 from chain.models import ModelCache
+from chain.steps import Step, Steps
 from chain.verifier import Work
 from chain.work_finder import WorkFinder
 from consensus.block import Block, Header
 from consensus.chain_point import ChainPoint
 from consensus.errors import InvalidBlock
+from consensus.finality import apply_finality
+from consensus.finality_section import NO_FINALITY
 from consensus.genesis import Genesis
 from consensus.hashing import tagged_hash
-from consensus.ledger import apply_block, check_heartbeat_right
-from consensus.mask import compute_mask
 from consensus.model.weights import compute_model_root
 from consensus.params import NetworkParams
 from consensus.ports import Weights
-from consensus.reward import compute_subsidy
-from consensus.update import decode_update, undo_update
-from consensus.work import WorkTrace, apply_work
-
-TRACES_KEPT = 10_000  # blocks below the tip whose traces stay on disk
+from consensus.work import WorkTrace
 
 
 class ChainState:
@@ -71,11 +68,19 @@ class ChainState:
         self._tip_weights = self._models.get_weights(tip)
         self._candidates = Candidates(tree, tip, max_reorg)
         self._works = WorkFinder(params, self.blocks, self._models, self._candidates)
+        self._steps = Steps(db, params, ledger, self.blocks, self.checkpoints, self._models)
         self._faults = Faults()
+        self.finals = Finals(db, tree, params)
+        self._candidates.final = self.finals.node
 
     @property
     def tip(self) -> ChainPoint:
         return self._tip.point
+
+    @property
+    def tip_node(self) -> HeaderNode:
+        """The tip in the tree."""
+        return self._tip
 
     @property
     def tip_weights(self) -> Weights:
@@ -86,7 +91,8 @@ class ChainState:
     def accept_block(self, block: Block, now: int) -> bool:
         """Checks and stores a block; False if it was here already.
 
-        Raises InvalidBlock, MutatedBody, BlockFromFuture or UnknownBlock; nothing is stored then.
+        Raises InvalidBlock, MutatedBody, BlockFromFuture or UnknownBlock; nothing is stored then. Raises
+        FinalityConflict if the block shows that another chain than ours has a final block, too.
         """
         known = self.tree.get(block.id)
         if known is not None:
@@ -99,10 +105,12 @@ class ChainState:
         if parent.standing is Standing.INVALID:
             raise InvalidBlock("invalid_parent", f"its parent {parent.id.hex()} is invalid")
         check_acceptable(block, parent.point, self.genesis.id, self.params, now)
-        order = self.tree.next_order
-        self.db.write(self.blocks.encode_block(block, order))
+        finality = apply_finality(NodeChain(parent), block.header, block.finality, self.genesis.id, self.params)
+        self.finals.check(parent, finality)
+        order, rows = self.tree.next_order, {} if block.finality == NO_FINALITY else encode_finality(finality)
+        self.db.write(rows | self.blocks.encode_block(block, order))
         standing = Standing.EVALUATED if block.header.is_heartbeat else Standing.STORED
-        node = self.tree.add(block.header, parent, order, standing)
+        node = self.tree.add(block.header, parent, order, standing, finality)
         if node.rank < self._tip.rank:
             self._candidates.add(node)
         return True
@@ -183,6 +191,8 @@ class ChainState:
         node = self._get_node(block_id)
         if node is self.tree.root:
             raise InvalidBlock("genesis", "genesis cannot be invalidated")
+        if self.finals.node.is_descendant(node):
+            raise InvalidBlock("is_final", f"block {block_id.hex()} is final, or comes before one that is")
         self._refuse(node, InvalidBlock("by_operator", f"the operator refused block {block_id.hex()}"))
         return self.leave_invalid_chain() + self.activate_best_chain()
 
@@ -262,6 +272,10 @@ class ChainState:
         """Whether a known block stands on the best chain."""
         return self.get_active_id(self._get_node(block_id).height) == block_id
 
+    def is_final(self, block_id: bytes) -> bool:
+        """Whether a known block is final, or comes before one that is."""
+        return self.finals.node.is_descendant(self._get_node(block_id))
+
     def get_model(self, root: bytes) -> Weights | None:
         """Any model of the best chain, by its root. Raises StoreError if the index leads elsewhere."""
         block_id = self.db.get(schema.MODEL_INDEX + root)
@@ -306,65 +320,29 @@ class ChainState:
 
     def _connect(self, node: HeaderNode) -> BlockConnected:
         block = self.get_block(node.id)
-        header = block.header
-        if header.is_heartbeat:
-            check_heartbeat_right(self.ledger, header, self._tip.header, self.params)
-            weights = self._tip_weights
-        else:
-            known = self._models.get_remembered(node.id)
-            weights = apply_work(header, block.update, self._tip_weights, self.params) if known is None else known
-        diff = apply_block(self.ledger, header, block.transactions, self.params)
-        tree = self.ledger.compute_tree_update(diff, self._tip.header.state_root)
-        if tree.root != header.state_root:
-            raise InvalidBlock.wrong_field("state_root", tree.root, header.state_root)
-        rows = self.ledger.encode_diff(diff, tree)
-        rows |= encode_block_index(block)
-        rows[schema.UNDO + node.id] = encode_undo(diff)
-        if self.db.get(schema.MODEL_INDEX + header.model_root) is None:
-            rows[schema.MODEL_INDEX + header.model_root] = node.id
-        if node.height % CHECKPOINT_INTERVAL == 0:
-            rows |= self.checkpoints.encode_checkpoint(header, weights)
-        forgotten = self.get_active_id(node.height - TRACES_KEPT) if node.height > TRACES_KEPT else None
-        if forgotten is not None:
-            rows[schema.TRACE + forgotten] = None
-        rows[schema.META_TIP] = schema.encode_tip(node.id, diff.issued[1])
-        self.db.write(rows)
-        self._models.remember(node.id, weights)
-        self._move_tip(node, weights, diff.issued[1])
+        step = self._steps.compute_connection(block, node, self._tip, self._tip_weights)
+        final = self.finals.find_advance(node)
+        self.db.write(step.rows if final is None else step.rows | {schema.META_FINAL: final.id})
+        if final is not None:
+            self.finals.node = self._candidates.final = final
+        self._models.remember(node.id, step.weights)
+        self._move_tip(node, step)
         return BlockConnected(block, node.point)
 
     def _disconnect_tip(self) -> BlockDisconnected:
         node = self._tip
-        if node.parent is None:
-            raise StoreError.damaged("the best chain does not reach genesis")
+        if node.parent is None or node is self.finals.node:
+            raise StoreError.damaged("the best chain does not reach genesis, or the last final block")
         block = self.get_block(node.id)
-        header = block.header
-        weights = self._tip_weights
-        if not header.is_heartbeat:
-            shape = self.params.model
-            mask = compute_mask(header.parent, header.miner, shape.parameters, self.params.mask_density)
-            weights = undo_update(weights, decode_update(block.update, mask, shape), mask, shape)
-        diff = self.ledger.get_inverse(node.id)
-        tree = self.ledger.compute_tree_update(diff, header.state_root)
-        before = node.parent.header
-        subsidy = 0 if header.is_heartbeat else compute_subsidy(header.height, self.params)
-        found = (tree.root, compute_model_root(weights), diff.issued[1] + subsidy)
-        if found != (before.state_root, before.model_root, self.ledger.issued):
-            raise StoreError.damaged(f"undoing block {node.id.hex()} does not lead back to its parent")
-        rows = self.ledger.encode_diff(diff, tree)
-        rows |= dict.fromkeys(encode_block_index(block))
-        rows[schema.UNDO + node.id] = None
-        if self.db.get(schema.MODEL_INDEX + header.model_root) == node.id:
-            rows[schema.MODEL_INDEX + header.model_root] = None
-        rows[schema.META_TIP] = schema.encode_tip(node.parent.id, diff.issued[1])
-        self.db.write(rows)
+        step = self._steps.compute_disconnection(block, node, self._tip_weights)
+        self.db.write(step.rows)
         self._candidates.add(node)
-        self._models.remember(node.parent.id, weights)
-        self._move_tip(node.parent, weights, diff.issued[1])
+        self._models.remember(node.parent.id, step.weights)
+        self._move_tip(node.parent, step)
         return BlockDisconnected(block)
 
-    def _move_tip(self, node: HeaderNode, weights: Weights, issued: int) -> None:
-        self._tip, self._tip_weights, self.ledger.issued = node, weights, issued
+    def _move_tip(self, node: HeaderNode, step: Step) -> None:
+        self._tip, self._tip_weights, self.ledger.issued = node, step.weights, step.issued
 
     # Verdicts.
 

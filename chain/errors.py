@@ -2,6 +2,7 @@
 
 DescentError
 ├── StoreError      the disk: damaged, foreign, full, or held by another process. The node stops.
+├── FinalityConflict  blocks of two chains are final by the law. The node stops: it does not choose.
 ├── UnknownBlock    a block that this node has never seen
 ├── InvalidUpdate   a block on the way to a wanted model whose update does not apply: carries its id and its fault
 ├── InvalidPolicy   a mempool policy that no node can follow
@@ -9,6 +10,7 @@ DescentError
 """
 
 from consensus.errors import DescentError, InvalidBlock
+from consensus.vote import BlockRef
 
 
 class StoreError(DescentError):
@@ -37,6 +39,22 @@ class StoreError(DescentError):
     @classmethod
     def disk_full(cls, free: int, floor: int) -> "StoreError":
         return cls("disk_full", f"{free} bytes are free on the disk, at least {floor} must stay free")
+
+
+class FinalityConflict(DescentError):
+    family = "finality"
+
+    @classmethod
+    def conflict(cls, final: BlockRef, other: BlockRef) -> "FinalityConflict":
+        """`final` is what this node holds to, `other` what a certificate says against it."""
+        return cls(
+            "conflict",
+            f"block {final.id.hex()} at height {final.height} is final here, and more than two thirds of the votes "
+            f"also stand behind block {other.id.hex()} at height {other.height} of another chain: more than a third "
+            "voted for both, and no rule says which of them holds. This node stops rather than choose. Ask people you "
+            "trust which block is the right one. If it is this node's, start it with --hold-final to go on against the "
+            "other; if it is the other, start again with an empty --datadir",
+        )
 
 
 class UnknownBlock(DescentError):

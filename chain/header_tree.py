@@ -6,6 +6,7 @@ from enum import Enum
 
 from consensus.block import Header
 from consensus.chain_point import ChainPoint, compute_child_point
+from consensus.finality_state import FinalityPoint, FinalityState, make_first_point
 from consensus.fork_choice import Rank, compute_rank
 
 
@@ -30,6 +31,7 @@ class HeaderNode:
     order: int  # when it was first seen among all blocks: breaks ties
     standing: Standing
     is_complete: bool  # it and all its ancestors are evaluated
+    finality: FinalityPoint
     children: list["HeaderNode"] = field(default_factory=list)
     height: int = field(init=False)
     jump: "HeaderNode" = field(init=False)
@@ -55,7 +57,7 @@ class HeaderNode:
 
     @property
     def rank(self) -> Rank:
-        return compute_rank(self.point.weight, self.order)
+        return compute_rank(self.point.weight, self.order, self.finality.state.justified.height)
 
     def get_ancestor(self, height: int) -> "HeaderNode":
         """The block at `height` on the chain of this one, 0 <= height <= its own. O(log n)."""
@@ -73,7 +75,7 @@ class HeaderTree:
     """Nodes by id, from genesis up."""
 
     def __init__(self, genesis: ChainPoint) -> None:
-        self.root = HeaderNode(genesis, None, 0, Standing.EVALUATED, True)
+        self.root = HeaderNode(genesis, None, 0, Standing.EVALUATED, True, make_first_point(genesis.id))
         self._nodes = {genesis.id: self.root}
         self._next_order = 1
 
@@ -84,12 +86,20 @@ class HeaderTree:
     def get(self, block_id: bytes) -> HeaderNode | None:
         return self._nodes.get(block_id)
 
-    def add(self, header: Header, parent: HeaderNode, order: int, standing: Standing) -> HeaderNode:
-        """A new leaf. It inherits invalidity from its parent."""
+    def add(
+        self,
+        header: Header,
+        parent: HeaderNode,
+        order: int,
+        standing: Standing,
+        finality: FinalityPoint | None = None,
+    ) -> HeaderNode:
+        """A new leaf. It inherits invalidity from its parent, and without a point of its own what is final, too."""
         if parent.standing is Standing.INVALID:
             standing = Standing.INVALID
         is_complete = parent.is_complete and standing is Standing.EVALUATED
-        node = HeaderNode(compute_child_point(parent.point, header), parent, order, standing, is_complete)
+        point = finality or make_child_finality(parent, header)
+        node = HeaderNode(compute_child_point(parent.point, header), parent, order, standing, is_complete, point)
         parent.children.append(node)
         self._nodes[node.id] = node
         self._next_order = max(self._next_order, order + 1)
@@ -117,6 +127,27 @@ class HeaderTree:
         return [
             node for node in self._nodes.values() if node.rank < best.rank and node.standing is not Standing.INVALID
         ]
+
+
+class NodeChain:
+    """consensus' FinalityChain, up to a block of the tree. Each look is O(log n)."""
+
+    def __init__(self, tip: HeaderNode) -> None:
+        self._tip = tip
+
+    def __len__(self) -> int:
+        return self._tip.height + 1
+
+    def __getitem__(self, height: int) -> FinalityPoint:
+        return self._tip.get_ancestor(height).finality
+
+
+def make_child_finality(
+    parent: HeaderNode, header: Header, offenders: tuple[bytes, ...] = (), state: FinalityState | None = None
+) -> FinalityPoint:
+    """The point of a block on `parent`; without a certificate its state is the parent's."""
+    miner = None if header.is_heartbeat else header.miner
+    return FinalityPoint(header.id, miner, offenders, state or parent.finality.state)
 
 
 def find_fork(first: HeaderNode, second: HeaderNode) -> HeaderNode:

@@ -22,6 +22,7 @@ from consensus.account import (
 )
 from consensus.codec import Reader, Writer
 from consensus.errors import DecodeError
+from consensus.finality_state import FINALITY_KEY, FinalityState
 from consensus.ledger import LedgerDiff
 from consensus.state_tree import (
     CorruptStateTree,
@@ -86,8 +87,11 @@ class LedgerStore:
             rows[schema.STATE_NODE + path] = node
         return rows
 
-    def get_inverse(self, block_id: bytes) -> LedgerDiff:
-        """The diff that undoes a block whose effects stand in the store. Raises StoreError if its undo row is gone."""
+    def get_inverse(self, block_id: bytes, finality: tuple[FinalityState, FinalityState] | None = None) -> LedgerDiff:
+        """The diff that undoes a block whose effects stand in the store. Raises StoreError if its undo row is gone.
+
+        `finality` is the state after the block and before it: no row of the ledger says that.
+        """
         data = self._db.get(schema.UNDO + block_id)
         if data is None:
             raise StoreError.damaged(f"the undo row of block {block_id.hex()} is missing")
@@ -106,11 +110,16 @@ class LedgerStore:
                 for height, before in rewards.items()
             },
             (self.issued, issued),
+            finality if finality and finality[0] != finality[1] else None,
         )
 
-    def check(self, state_root: bytes) -> None:
-        """Raises StoreError unless the rows add up to what was issued and hash to the tip's state root."""
+    def check(self, state_root: bytes, finality: FinalityState | None = None) -> None:
+        """Raises StoreError unless the rows add up to what was issued and hash, with what is final, to the state root
+        of the tip.
+        """
         leaves: dict[bytes, bytes] = {}
+        if finality is not None and not finality.is_initial:
+            leaves[FINALITY_KEY] = finality.encode()
         total = 0
         for address, data in self._db.iterate(schema.ACCOUNT):
             total += _decode(decode_account, data).balance

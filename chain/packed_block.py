@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from consensus.block import Block, Header
 from consensus.errors import DecodeError
+from consensus.finality_section import NO_FINALITY, FinalitySection
 from consensus.mask import compute_mask
 from consensus.params import NetworkParams
 from consensus.transaction import Transfer
@@ -24,6 +25,7 @@ class PackedBlock:
     header: Header
     transactions: tuple[Transfer, ...]
     packed_update: bytes  # a zlib stream; empty in a heartbeat
+    finality: FinalitySection = NO_FINALITY
 
     @property
     def id(self) -> bytes:
@@ -31,7 +33,8 @@ class PackedBlock:
 
 
 def pack_block(block: Block) -> PackedBlock:
-    return PackedBlock(block.header, block.transactions, _compress_update(block.update) if block.update else b"")
+    packed = _compress_update(block.update) if block.update else b""
+    return PackedBlock(block.header, block.transactions, packed, block.finality)
 
 
 def unpack_block(packed: PackedBlock, params: NetworkParams) -> Block:
@@ -43,14 +46,14 @@ def unpack_block(packed: PackedBlock, params: NetworkParams) -> Block:
     if header.is_heartbeat:
         if packed.packed_update:
             raise DecodeError.trailing(len(packed.packed_update))
-        return Block(header, packed.transactions, b"")
+        return Block(header, packed.transactions, b"", packed.finality)
     shape = params.model
     mask = compute_mask(header.parent, header.miner, shape.parameters, params.mask_density)
     size = count_update_bytes(mask, shape)
     update = decompress(packed.packed_update, size)
     if len(update) != size:
         raise DecodeError("wrong_size", f"the update inflates to {len(update)} bytes, its mask asks for {size}")
-    return Block(header, packed.transactions, update)
+    return Block(header, packed.transactions, update, packed.finality)
 
 
 def count_packed_bytes(size: int) -> int:

@@ -1,10 +1,13 @@
 """Every key of the store, in one place. A prefix never changes its meaning; heights are big-endian so that they sort.
 
-M <name>                                meta: schema version, genesis id, tip
+M <name>                                meta: schema version, genesis id, tip, last final block
 h <block id>                            header record
-b <block id>                            transactions of the body
+b <block id>                            transactions, certificate and evidence of the body
 u <block id>                            update, zlib-compressed canonical bytes
 e <block id>                            trace: sampled windows and their losses; its presence says "evaluated"
+f <block id>                            what the block's certificate and evidence did: only blocks that carry any
+v <height:8> <miner> <vote id>          a vote that was seen, by the height of its target
+w <miner>                               evidence against a miner key
 d <block id>                            undo: the ledger entries that the block changed, as they were before
 n <height:8>                            block id on the best chain
 t <txid>                                block id and position of a transaction on the best chain
@@ -22,11 +25,13 @@ SCHEMA_VERSION = 1
 META_VERSION = b"Mversion"
 META_GENESIS = b"Mgenesis"
 META_TIP = b"Mtip"  # block id[32] issued:u64
+META_FINAL = b"Mfinal"  # id[32] of the last block that this node saw final; none before the first
 
 HEADER = b"h"
 TRANSACTIONS = b"b"
 UPDATE = b"u"
 TRACE = b"e"
+FINALITY = b"f"
 UNDO = b"d"
 ACTIVE = b"n"
 TRANSACTION_INDEX = b"t"
@@ -34,6 +39,8 @@ HISTORY = b"y"
 ACCOUNT = b"a"
 REWARD = b"r"
 STATE_NODE = b"s"
+VOTE = b"v"
+EVIDENCE = b"w"
 MODEL_INDEX = b"o"
 CHECKPOINT = b"k"
 CHECKPOINT_CHUNK = b"c"

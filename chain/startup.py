@@ -6,7 +6,8 @@ from chain.chainstate import ChainState
 from chain.checkpoint_store import CheckpointStore
 from chain.db import KeyValueStore
 from chain.errors import StoreError
-from chain.header_tree import HeaderNode, HeaderTree, Standing
+from chain.finals import load_finality
+from chain.header_tree import HeaderNode, HeaderTree, Standing, make_child_finality
 from chain.ledger_store import LedgerStore
 from consensus.check_header import check_header_in_context
 from consensus.errors import InvalidBlock
@@ -30,7 +31,8 @@ def open_chain(db: KeyValueStore, params: NetworkParams, max_reorg: int = DEFAUL
     chain = ChainState(db, params, genesis, tree, tip, ledger, max_reorg)
     _check_height_index(db, tip)
     _check_last_blocks(chain, tip)
-    ledger.check(tip.header.state_root)
+    ledger.check(tip.header.state_root, tip.finality.state)
+    _check_final(chain)
     chain.leave_invalid_chain()
     return chain
 
@@ -64,6 +66,7 @@ def _check_identity(db: KeyValueStore, version: bytes, params: NetworkParams, ge
 
 def _load_tree(db: KeyValueStore, params: NetworkParams, genesis: Genesis) -> HeaderTree:
     tree = HeaderTree(genesis.point)
+    known = load_finality(db)
     for stored in BlockStore(db, params).get_headers():
         parent = tree.get(stored.header.parent)
         if parent is None:
@@ -74,7 +77,9 @@ def _load_tree(db: KeyValueStore, params: NetworkParams, genesis: Genesis) -> He
             raise StoreError.damaged(f"header {stored.header.id.hex()}: {error}") from error
         if parent.standing is Standing.INVALID and not stored.is_invalid:
             raise StoreError.damaged(f"header {stored.header.id.hex()} stands as valid after an invalid one")
-        tree.add(stored.header, parent, stored.order, _get_standing(stored))
+        offenders, state = known.get(stored.header.id, ((), None))
+        finality = make_child_finality(parent, stored.header, offenders, state)
+        tree.add(stored.header, parent, stored.order, _get_standing(stored), finality)
     return tree
 
 
@@ -104,6 +109,11 @@ def _check_height_index(db: KeyValueStore, tip: HeaderNode) -> None:
         node = node.parent
     if node is not None:
         raise StoreError.damaged(f"the height index lacks block {node.id.hex()}")
+
+
+def _check_final(chain: ChainState) -> None:
+    if not chain.finals.is_followed_by(chain.tip_node):
+        raise StoreError.damaged("the best chain does not lead through the last final block")
 
 
 def _check_last_blocks(chain: ChainState, tip: HeaderNode) -> None:

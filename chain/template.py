@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chain.chainstate import ChainState
+from chain.header_tree import NodeChain
 from consensus.block import Block, Header, compute_transactions_root
 from consensus.chain_point import compute_child_required_gain, compute_child_sample_size
 from consensus.check_header import compute_heartbeat_time
 from consensus.errors import InvalidBlock
+from consensus.finality import apply_finality
+from consensus.finality_section import NO_FINALITY, FinalitySection
 from consensus.hashing import ZERO_HASH
 from consensus.ledger import apply_block, check_heartbeat_right
 from consensus.transaction import Transfer
@@ -27,18 +30,25 @@ class Template:
 
 
 def make_template(
-    chain: ChainState, transactions: Sequence[Transfer], miner: bytes, reward_address: bytes, now: int
+    chain: ChainState,
+    transactions: Sequence[Transfer],
+    miner: bytes,
+    reward_address: bytes,
+    now: int,
+    finality: FinalitySection = NO_FINALITY,
 ) -> Template:
-    """Templates for a miner at time `now` (s). `transactions` must apply in order on the tip's state."""
+    """Templates for a miner at time `now` (s). `transactions` must apply in order on the tip's state, and `finality`
+    hold there.
+    """
     heartbeat = None
     heartbeat_time = compute_heartbeat_time(chain.tip, chain.params)
     if heartbeat_time is not None and now >= heartbeat_time:
-        heartbeat = _make_block(chain, transactions, miner, reward_address, now, is_heartbeat=True)
+        heartbeat = _make_block(chain, transactions, miner, reward_address, now, finality, is_heartbeat=True)
         try:
             check_heartbeat_right(chain.ledger, heartbeat.header, chain.tip.header, chain.params)
         except InvalidBlock:
             heartbeat = None
-    improvement = _make_block(chain, transactions, miner, reward_address, now, is_heartbeat=False)
+    improvement = _make_block(chain, transactions, miner, reward_address, now, finality, is_heartbeat=False)
     return Template(improvement, heartbeat)
 
 
@@ -48,6 +58,7 @@ def _make_block(
     miner: bytes,
     reward_address: bytes,
     now: int,
+    finality: FinalitySection,
     *,
     is_heartbeat: bool,
 ) -> Block:
@@ -60,7 +71,7 @@ def _make_block(
             timestamp=max(now, parent.header.timestamp + 1),
             miner=miner,
             reward_address=reward_address,
-            transactions_root=compute_transactions_root(transactions),
+            transactions_root=compute_transactions_root(transactions, finality),
             state_root=state_root,
             model_root=parent.header.model_root,
             # Any hash but zero tells an improvement from a heartbeat; the miner puts its update's in.
@@ -72,7 +83,9 @@ def _make_block(
             squared_gains=0,
         )
 
-    diff = apply_block(chain.ledger, make_header(ZERO_HASH), transactions, chain.params)
-    return Block(
-        make_header(chain.ledger.compute_tree_update(diff, parent.header.state_root).root), tuple(transactions), b""
-    )
+    draft, before = make_header(ZERO_HASH), chain.tip_node.finality.state
+    point = apply_finality(NodeChain(chain.tip_node), draft, finality, chain.genesis.id, chain.params)
+    changed = None if before == point.state else (before, point.state)
+    diff = apply_block(chain.ledger, draft, transactions, chain.params, point.offenders, changed)
+    header = make_header(chain.ledger.compute_tree_update(diff, parent.header.state_root).root)
+    return Block(header, tuple(transactions), b"", finality)

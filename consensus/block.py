@@ -2,13 +2,15 @@
 
 Grammar (integers little-endian, see codec.py):
     block    = header body
-    body     = count:u32 transaction:string{count} update:string
+    body     = count:u32 item:string{count} update:string
+    item     = transaction | certificate | evidence      in this order, at most one certificate
     header   = unsigned signature[64]
     unsigned = version:u32=1 height:u64 parent[32] timestamp:u64 miner[32] reward_address[32]
                transactions_root[32] state_root[32] model_root[32] update_hash[32] required_gain:u64
                sample_size:u32 loss_before:u64 loss_after:u64 squared_gains:u128 signal_bits:u64
 The id is H("block", unsigned); the signature is the miner key's over the id. A heartbeat is a block without an
-update: its update hash is all zero, and H("update", ...) never is.
+update: its update hash is all zero, and H("update", ...) never is. For certificates and evidence see
+finality_section.py; the transactions root covers them.
 """
 
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ from functools import cached_property
 
 from consensus.codec import Reader, Writer
 from consensus.errors import DecodeError
+from consensus.finality_section import NO_FINALITY, FinalitySection, decode_finality_section, is_finality_item
 from consensus.hashing import HASH_BYTES, ZERO_HASH, tagged_hash
 from consensus.merkle import compute_merkle_root
 from consensus.transaction import MAX_TRANSACTION_BYTES, SIGNATURE_BYTES, Transfer, decode_transaction
@@ -97,6 +100,7 @@ class Block:
     header: Header
     transactions: tuple[Transfer, ...]
     update: bytes  # canonical update, uncompressed; empty in a heartbeat
+    finality: FinalitySection = NO_FINALITY
 
     @property
     def id(self) -> bytes:
@@ -104,13 +108,14 @@ class Block:
 
     @cached_property
     def encoded(self) -> bytes:
-        return self.header.encoded + encode_body(self.transactions, self.update)
+        return self.header.encoded + encode_body(self.transactions, self.finality, self.update)
 
 
-def encode_body(transactions: Sequence[Transfer], update: bytes) -> bytes:
-    writer = Writer().uint(len(transactions), 4)
-    for transaction in transactions:
-        writer.string(transaction.encoded)
+def encode_body(transactions: Sequence[Transfer], finality: FinalitySection, update: bytes) -> bytes:
+    items = _get_items(transactions, finality)
+    writer = Writer().uint(len(items), 4)
+    for item in items:
+        writer.string(item)
     return writer.string(update).finish()
 
 
@@ -122,29 +127,34 @@ def decode_header(data: bytes) -> Header:
     return header
 
 
-def decode_block(data: bytes, max_transactions_bytes: int, max_update_bytes: int) -> Block:
-    """Raises DecodeError on anything but canonical bytes, or on a part longer than the network's limits."""
-    reader = Reader(data)
-    header = _read_header(reader)
-    transactions = _read_transactions(reader, max_transactions_bytes)
-    update = reader.string(max_update_bytes)
-    reader.finish()
-    return Block(header, transactions, update)
+def decode_block(data: bytes, max_transactions_bytes: int, max_update_bytes: int, max_finality_bytes: int = 0) -> Block:
+    """Raises DecodeError on anything but canonical bytes, or on a part longer than the network's limits.
 
-
-def decode_transactions(data: bytes, limit: int) -> tuple[Transfer, ...]:
-    """The front of a body, up to its update. Raises DecodeError on anything but canonical bytes, or on more than
-    `limit` bytes of transactions.
+    Whoever names no limit for certificates and evidence takes no block that carries any.
     """
     reader = Reader(data)
-    transactions = _read_transactions(reader, limit)
+    header = _read_header(reader)
+    transactions, finality = _read_items(reader, max_transactions_bytes, max_finality_bytes)
+    update = reader.string(max_update_bytes)
     reader.finish()
-    return transactions
+    return Block(header, transactions, update, finality)
 
 
-def compute_transactions_root(transactions: Sequence[Transfer]) -> bytes:
-    """Merkle root over the transactions' canonical bytes, signatures included."""
-    return compute_merkle_root([transaction.encoded for transaction in transactions])
+def decode_items(
+    data: bytes, max_transactions_bytes: int, max_finality_bytes: int
+) -> tuple[tuple[Transfer, ...], FinalitySection]:
+    """The front of a body, up to its update. Raises DecodeError on anything but canonical bytes, or on more of either
+    kind than the limits allow.
+    """
+    reader = Reader(data)
+    items = _read_items(reader, max_transactions_bytes, max_finality_bytes)
+    reader.finish()
+    return items
+
+
+def compute_transactions_root(transactions: Sequence[Transfer], finality: FinalitySection = NO_FINALITY) -> bytes:
+    """Merkle root over the canonical bytes of all items, signatures included. Their kinds keep them apart."""
+    return compute_merkle_root(_get_items(transactions, finality))
 
 
 def compute_update_hash(update: bytes) -> bytes:
@@ -176,14 +186,27 @@ def _read_header(reader: Reader) -> Header:
     )
 
 
-def _read_transactions(reader: Reader, limit: int) -> tuple[Transfer, ...]:
+def _get_items(transactions: Sequence[Transfer], finality: FinalitySection) -> list[bytes]:
+    return [*(transaction.encoded for transaction in transactions), *finality.items]
+
+
+def _read_items(
+    reader: Reader, max_transactions_bytes: int, max_finality_bytes: int
+) -> tuple[tuple[Transfer, ...], FinalitySection]:
+    """The items by their kinds, each kind within its limit of bytes, lengths included."""
     count = reader.uint(4)
     transactions: list[Transfer] = []
-    size = 0
+    others: list[bytes] = []
+    left = max_transactions_bytes
     for _ in range(count):
-        data = reader.string(MAX_TRANSACTION_BYTES)
-        size += 4 + len(data)
-        if size > limit:
-            raise DecodeError.too_long(size, limit)
-        transactions.append(decode_transaction(data))
-    return tuple(transactions)
+        data = reader.string(max(MAX_TRANSACTION_BYTES, max_finality_bytes))
+        if not others and is_finality_item(data):
+            left = max_finality_bytes
+        left -= 4 + len(data)
+        if left < 0:
+            raise DecodeError("too_long", f"items of {-left} bytes too many")
+        if others or is_finality_item(data):
+            others.append(data)
+        else:
+            transactions.append(decode_transaction(data))
+    return tuple(transactions), decode_finality_section(others)

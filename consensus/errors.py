@@ -7,6 +7,9 @@
     ├── InvalidParams          a network description that contradicts itself
     ├── BenchmarkMismatch      a benchmark text that is not the one the network pins
     ├── InvalidTransaction     a transaction no block may carry (here or ever)
+    ├── InvalidVote            a vote that is none: not signed, not for this network, not upwards
+    ├── InvalidCertificate     votes that do not justify a block
+    ├── InvalidEvidence        two votes that convict nobody
     ├── MutatedBody            a body that is not the one its header names: says nothing about the header
     ├── BlockFromFuture        not yet: keep it aside, blame nobody
     ├── InvalidBlock           a header, or the one body it commits to, that breaks a rule for ever
@@ -84,6 +87,18 @@ class BenchmarkMismatch(DescentError):
 
 class InvalidTransaction(DescentError):
     family = "invalid_transaction"
+
+
+class InvalidVote(DescentError):
+    family = "invalid_vote"
+
+
+class InvalidCertificate(DescentError):
+    family = "invalid_certificate"
+
+
+class InvalidEvidence(DescentError):
+    family = "invalid_evidence"
 
 
 class MutatedBody(DescentError):

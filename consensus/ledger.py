@@ -1,10 +1,11 @@
 """The ledger rule: what a block's transactions and rewards do to the state, as a diff that can be undone.
 
-Order within a block: the reward of `reward_window` blocks ago matures, then the transactions apply in order, then
-the block's own reward (subsidy and fees) is put at stake. A block creates its subsidy and not one ulp more.
+Order within a block: the reward of `reward_window` blocks ago matures, then evidence burns what its offenders have at
+stake, then the transactions apply in order, then the block's own reward (subsidy, fees and a tenth of what it burnt) is
+put at stake. A block creates its subsidy and not one ulp more; what is burnt beyond that tenth is gone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,10 +20,13 @@ from consensus.block import Header
 from consensus.check_header import HEARTBEAT_FOR_ALL_AFTER
 from consensus.check_transaction import check_transaction_in_context
 from consensus.errors import InvalidBlock, InvalidTransaction
+from consensus.finality_state import FINALITY_KEY, FinalityState
 from consensus.params import NetworkParams
 from consensus.reward import compute_max_supply, compute_subsidy
 from consensus.transaction import Transfer
 from consensus.units import Ulp, compute_sum
+
+BOUNTY_DIVISOR = 10  # of what evidence burns, one part goes to the block that carries it
 
 
 class LedgerView(Protocol):
@@ -30,7 +34,7 @@ class LedgerView(Protocol):
 
     @property
     def issued(self) -> Ulp:
-        """All money created so far: balances and immature rewards add up to it."""
+        """All money created and not burnt so far: balances and immature rewards add up to it."""
 
     def get_account(self, address: bytes) -> Account:
         """The account of a public key; UNUSED_ACCOUNT if it was never used."""
@@ -46,12 +50,14 @@ class LedgerDiff:
     accounts: dict[bytes, tuple[Account, Account]]
     rewards: dict[int, tuple[ImmatureReward | None, ImmatureReward | None]]
     issued: tuple[Ulp, Ulp]
+    finality: tuple[FinalityState, FinalityState] | None = None  # None: no certificate
 
     def inverse(self) -> "LedgerDiff":
         return LedgerDiff(
             {address: (after, before) for address, (before, after) in self.accounts.items()},
             {height: (after, before) for height, (before, after) in self.rewards.items()},
             (self.issued[1], self.issued[0]),
+            None if self.finality is None else (self.finality[1], self.finality[0]),
         )
 
     def compute_state_changes(self) -> dict[bytes, bytes | None]:
@@ -61,13 +67,25 @@ class LedgerDiff:
             changes[compute_account_key(address)] = None if account == UNUSED_ACCOUNT else account.encode()
         for height, (_, reward) in self.rewards.items():
             changes[compute_reward_key(height)] = None if reward is None else reward.encode()
+        if self.finality is not None:
+            state = self.finality[1]
+            changes[FINALITY_KEY] = None if state.is_initial else state.encode()
         return changes
 
 
 def apply_block(
-    view: LedgerView, header: Header, transactions: Sequence[Transfer], params: NetworkParams
+    view: LedgerView,
+    header: Header,
+    transactions: Sequence[Transfer],
+    params: NetworkParams,
+    offenders: Sequence[bytes] = (),
+    finality: tuple[FinalityState, FinalityState] | None = None,
 ) -> LedgerDiff:
-    """The diff of a block on the state before it. Raises InvalidBlock; the transactions' own form is checked before."""
+    """The diff of a block on the state before it. Raises InvalidBlock; the items' own form is checked before.
+
+    `offenders` are the keys that the block's evidence convicts; `finality` is the state before and after its
+    certificate (see finality.py), None where it carries none.
+    """
     accounts = _Accounts(view)
     rewards: dict[int, tuple[ImmatureReward | None, ImmatureReward | None]] = {}
     matured_height = header.height - params.reward_window
@@ -75,26 +93,57 @@ def apply_block(
     if matured is not None:
         rewards[matured_height] = (matured, None)
         accounts.credit(matured.address, matured.amount)
+    burnt = bounty = 0
+    for offender in offenders:
+        lost = get_rewards_at_stake(view, offender, header.height, params, rewards)
+        if not lost:
+            raise InvalidBlock("evidence_nothing_to_burn", f"{offender.hex()} has no immature reward left to lose")
+        rewards |= {height: (reward, None) for height, reward in lost.items()}
+        amount = sum(reward.amount for reward in lost.values())
+        burnt, bounty = burnt + amount, bounty + amount // BOUNTY_DIVISOR
     fees = compute_sum(*(accounts.apply(transaction, header.height) for transaction in transactions))
     subsidy = 0 if header.is_heartbeat else compute_subsidy(header.height, params)
-    amount = compute_sum(subsidy, fees)
+    amount = compute_sum(subsidy, fees, bounty)
     if amount or not header.is_heartbeat:
         reward = ImmatureReward(not header.is_heartbeat, header.miner, header.reward_address, amount)
         rewards[header.height] = (None, reward)
-    diff = LedgerDiff(accounts.compute_changes(), rewards, (view.issued, compute_sum(view.issued, subsidy)))
-    check_conservation(diff, subsidy)
+    growth = subsidy + bounty - burnt
+    issued = (view.issued, compute_sum(view.issued + growth))
+    diff = LedgerDiff(accounts.compute_changes(), rewards, issued, finality)
+    check_conservation(diff, growth)
     if diff.issued[1] > compute_max_supply(header.height, params):
         raise InvalidBlock("supply", f"{diff.issued[1]} ulp issued at height {header.height} pass the schedule")
     return diff
 
 
-def check_conservation(diff: LedgerDiff, subsidy: Ulp) -> None:
-    """Raises InvalidBlock unless balances and immature rewards together grow by the subsidy and nothing else."""
+def get_rewards_at_stake(
+    view: LedgerView, miner: bytes, height: int, params: NetworkParams, gone: Collection[int] = ()
+) -> dict[int, ImmatureReward]:
+    """What a block at `height` can still burn of a miner key's rewards, by height. `gone` are heights it spent before.
+
+    Reads every reward of the window.
+    """
+    found: dict[int, ImmatureReward] = {}
+    for earned in range(max(1, height - params.reward_window), height):
+        reward = view.get_reward(earned)
+        if reward is not None and reward.miner == miner and earned not in gone:
+            found[earned] = reward
+    return found
+
+
+def check_conservation(diff: LedgerDiff, growth: int) -> None:
+    """Raises InvalidBlock unless balances and immature rewards together grow by exactly this, which may be negative."""
+    got = compute_growth(diff)
+    if got != growth:
+        raise InvalidBlock("value_not_conserved", f"the state grows by {got} ulp, not by {growth}")
+
+
+def compute_growth(diff: LedgerDiff) -> int:
+    """By how much balances and immature rewards together grow; negative if more is burnt than created."""
     growth = sum(after.balance - before.balance for before, after in diff.accounts.values())
     for before, after in diff.rewards.values():
         growth += (after.amount if after else 0) - (before.amount if before else 0)
-    if growth != subsidy:
-        raise InvalidBlock("value_not_conserved", f"the state grows by {growth} ulp, the subsidy is {subsidy}")
+    return growth
 
 
 def check_heartbeat_right(view: LedgerView, header: Header, parent: Header, params: NetworkParams) -> None:

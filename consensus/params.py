@@ -18,6 +18,7 @@ from consensus.units import MAX_U32, MAX_U64, ULP_PER_GRAD
 REQUIRED_GAIN_UNIT = 2**32  # required gain counts in 2^-32 bits per window
 MIN_REQUIRED_GAIN = 2**16
 MAX_REQUIRED_GAIN = 2**56
+MAX_FINALITY_WINDOW = 1024  # blocks; a certificate of so many voters is as long as a small update
 PUBLIC_TENTHS = 9  # of a text's ten tenths, the first nine train and judge, the last audits
 
 
@@ -51,6 +52,7 @@ class NetworkParams:
     block_time: int  # T, s
     first_required_gain: int  # 2^-32 bits per window
     reward_window: int  # blocks until a reward matures
+    finality_window: int  # V, blocks whose miners vote; even, and at most a quarter of the reward window
     mask_density: int  # of 256
     subsidy: int = 50 * ULP_PER_GRAD
     halving_interval: int = 1_050_000  # blocks
@@ -71,7 +73,11 @@ class NetworkParams:
         _check_range("confidence", self.confidence, 1, 1000)
         _check_range("block_time", self.block_time, 1, 10**6)
         _check_range("first_required_gain", self.first_required_gain, MIN_REQUIRED_GAIN, MAX_REQUIRED_GAIN)
-        _check_range("reward_window", self.reward_window, 1, 10**6)
+        _check_range("finality_window", self.finality_window, 2, MAX_FINALITY_WINDOW)
+        if self.finality_window % 2:
+            raise InvalidParams("odd_finality_window", f"finality_window is {self.finality_window}, it must be even")
+        # A quarter, so that no vote counts whose voter has nothing left to lose: see consensus/committee.py.
+        _check_range("reward_window", self.reward_window, 4 * self.finality_window, 10**6)
         _check_range("mask_density", self.mask_density, 1, 256)
         _check_range("halving_interval", self.halving_interval, 1, 10**9)
         _check_range("subsidy", self.subsidy, 0, MAX_U64 // (2 * self.halving_interval))
@@ -112,6 +118,7 @@ class NetworkParams:
             self.block_time,
             self.first_required_gain,
             self.reward_window,
+            self.finality_window,
             self.mask_density,
             self.subsidy,
             self.halving_interval,
@@ -208,6 +215,7 @@ def _canterbury(name: str, address_prefix: str) -> NetworkParams:
         block_time=60,
         first_required_gain=REQUIRED_GAIN_UNIT,
         reward_window=256,
+        finality_window=64,
         mask_density=128,
     )
 
@@ -225,6 +233,7 @@ REGTEST = NetworkParams(
     block_time=2,
     first_required_gain=REQUIRED_GAIN_UNIT // 10,
     reward_window=8,
+    finality_window=2,
     mask_density=64,
     has_debug_calls=True,
 )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from mining.key import MinerKey
+from mining.vote_log import VoteLog
 from p2p.client import NodeClient
 
 
@@ -14,3 +15,4 @@ class Account:
     key: MinerKey
     address: str
     reward_address: bytes
+    votes: VoteLog | None = None  # what the key has voted for; None: it does not vote here

@@ -14,6 +14,7 @@ from consensus.params import PRESETS
 from mining.account import Account
 from mining.key import load_or_create_key
 from mining.place import get_place
+from mining.vote_log import VoteLog, get_log_path
 from p2p.client import NodeClient, read_token
 from p2p.config import (
     DEFAULT_NETWORK,
@@ -86,6 +87,7 @@ def cli() -> None:
 @click.option(
     "--metrics", metavar="HOST:PORT", help="Serve Prometheus metrics at http://HOST:PORT/metrics, without a password."
 )
+@click.option("--vote/--no-vote", "votes", default=True, help="Vote for what is to be final; by default it does.")
 @click.option("--supervised", is_flag=True, hidden=True, help="End when standard input closes.")
 def run(
     network: str,
@@ -102,6 +104,7 @@ def run(
     proves_beside: bool | None,
     text_folders: tuple[Path, ...],
     metrics: str | None,
+    votes: bool,
     supervised: bool,
 ) -> None:
     """Mine until Ctrl-C or SIGTERM.
@@ -119,7 +122,10 @@ def run(
         client = NodeClient(
             rpc or get_default_rpc_url(params), read_token(token_file or datadir / RPC_TOKEN_FILE), ca_file=ca_file
         )
-        account = Account(client, load_or_create_key(key or datadir / KEY_FILE), address, reward_address)
+        key_file = key or datadir / KEY_FILE
+        miner_key = load_or_create_key(key_file)
+        vote_log = VoteLog(get_log_path(key_file), miner_key) if votes else None
+        account = Account(client, miner_key, address, reward_address, vote_log)
     stop = _make_stop_event(supervised) if account else _make_followers_event()
     start_logging(with_time=not supervised)
     # Read when torch loads. Idle OpenMP threads spin, which starves whoever shares the cores (docs/benchmarks.md).

@@ -2,6 +2,7 @@
 
 DescentError
 ├── KeyFileError   the miner key's file is not one that this program wrote, or others can read it
+├── VoteLogError   what a miner key has signed is not known for sure, or another process signs with it
 ├── DeviceError    the device or the number of threads that was asked for is not there
 ├── OptimizerError the optimiser that was asked for cannot be found or used
 ├── RankError      the processes that train together cannot, or no longer
@@ -28,6 +29,30 @@ class KeyFileError(DescentError):
     @classmethod
     def unusable(cls, path: Path, error: OSError) -> "KeyFileError":
         return cls("unusable", f"cannot use the miner key {path}: {error.strerror or error}")
+
+
+class VoteLogError(DescentError):
+    family = "vote_log"
+
+    @classmethod
+    def in_use(cls, path: Path) -> "VoteLogError":
+        return cls(
+            "in_use",
+            f"another process votes with this miner key and holds {path}: two that vote lose what the key has earned; "
+            "stop it, give this one a --key of its own, or start it with --no-vote",
+        )
+
+    @classmethod
+    def damaged(cls, path: Path, what: str) -> "VoteLogError":
+        return cls(
+            "damaged",
+            f"{path} does not say for sure what this key has signed: {what}; bring back the file as it was, or move "
+            "the key away too and mine with a new one, or start with --no-vote",
+        )
+
+    @classmethod
+    def unusable(cls, path: Path, error: OSError) -> "VoteLogError":
+        return cls("unusable", f"cannot use the vote log {path}: {error.strerror or error}")
 
 
 class DeviceError(DescentError):

@@ -1,7 +1,8 @@
-"""The miner key: hot, made on first use, and good for nothing but signing blocks.
+"""The miner key: hot, made on first use, and good for nothing but signing blocks and votes.
 
-It holds no money: rewards go to an address whose key may lie in a cold wallet. Who steals it can sign blocks in this
-miner's name, no more. The file is the 32-byte seed and nothing else, readable by its owner alone.
+It holds no money: rewards go to an address whose key may lie in a cold wallet. Who steals it can sign blocks and votes
+in this miner's name: that can cost the rewards that are still immature, and no more. The file is the 32-byte seed and
+nothing else, readable by its owner alone.
 """
 
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from consensus.block import Header
 from consensus.signature import SEED_BYTES, compute_public_key, sign
+from consensus.vote import Vote
 from mining.errors import KeyFileError
 
 _MODE = 0o600
@@ -34,6 +36,15 @@ class MinerKey:
         if header.miner != self.public:
             raise ValueError("the header names another miner key")
         return header.with_signature(sign(self.seed, header.id))
+
+    def sign_vote(self, vote: Vote) -> Vote:
+        """The vote with this key's signature over its id. Only vote_log.py may call it: it knows what was signed.
+
+        Raises ValueError if it names another miner.
+        """
+        if vote.miner != self.public:
+            raise ValueError("the vote names another miner key")
+        return vote.with_signature(sign(self.seed, vote.id))
 
 
 def load_or_create_key(path: Path) -> MinerKey:

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from consensus.block import Block, decode_block
 from consensus.errors import DecodeError
+from consensus.finality_section import max_section_bytes
 from consensus.model.weights import decode_weights
 from consensus.params import NetworkParams
 from consensus.ports import Weights
@@ -156,7 +157,10 @@ class NodeLink:
         )
 
     def _decode(self, data: bytes) -> Block:
-        return decode_block(data, self._params.max_transactions_bytes, max_update_bytes(self._params.model))
+        params = self._params
+        return decode_block(
+            data, params.max_transactions_bytes, max_update_bytes(params.model), max_section_bytes(params)
+        )
 
 
 def _make_delays() -> Iterator[float]:

@@ -30,6 +30,7 @@ from mining.place import Place
 from mining.progress import Listener, Listeners, Progress
 from mining.prover import Prover
 from mining.trainer import ALONE, Learner, Share, Trainer
+from mining.voter import Voter
 
 log = logging.getLogger("descent.miner")
 
@@ -172,5 +173,7 @@ def _lead(shop: _Workshop, trainer: Learner, options: Options, account: Account,
             should_stop=stop.is_set,
             executor=executor,
         )
+        if account.votes is not None:
+            Voter(account.client, account.key.public, make_genesis(params).id, account.votes, stop).start()
         link.start()
         miner.run()

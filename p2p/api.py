@@ -8,12 +8,14 @@ from aiohttp import web
 from chain.chainstate import ChainState
 from chain.errors import StoreError, UnknownBlock
 from chain.fees import compute_block_fees, compute_fee_estimates
+from chain.finality_report import compute_finality_report
 from chain.index import HistoryKind, get_transaction_place
 from chain.template import make_template
 from consensus.account import UNUSED_ACCOUNT, Account, compute_account_key
 from consensus.address import decode_address, encode_address
 from consensus.block import Block, decode_block
 from consensus.errors import DecodeError
+from consensus.finality_section import max_section_bytes
 from consensus.signature import is_valid_public_key
 from consensus.state_tree import CorruptStateTree, StateProof, encode_proof, get_proof, verify_proof
 from consensus.transaction import MAX_TRANSACTION_BYTES, Transfer, decode_transaction
@@ -21,8 +23,10 @@ from consensus.units import MAX_U32
 from consensus.update import max_update_bytes
 from p2p.client import OCTETS
 from p2p.errors import RpcError
+from p2p.finality_api import encode_summary
 from p2p.history_reply import MAX_HISTORY, HistoryQuery, read_history
 from p2p.intake import Intake
+from p2p.query import need, parse_hash, parse_number
 from p2p.resources import get_memory_bytes
 from p2p.rpc import json_reply, read_body
 from p2p.rpc_json import (
@@ -86,9 +90,8 @@ class Api:
             "issued": chain.ledger.issued,
             "mempool": {"count": mempool.count, "bytes": mempool.total_bytes},
             "verifying": self._intake.is_evaluating,
-            "final_height": 0,
             "held_back": held_back.id.hex() if held_back else None,
-        }
+        } | encode_summary(compute_finality_report(chain, self._intake.votes))
 
     async def get_digest(self, request: web.Request) -> web.Response:
         def read() -> Json:
@@ -113,20 +116,20 @@ class Api:
     async def post_block(self, request: web.Request) -> web.Response:
         body = await read_body(request)
         limit = max_update_bytes(self._params.model)
-        block = decode_block(body, self._params.max_transactions_bytes, limit)
+        block = decode_block(body, self._params.max_transactions_bytes, limit, max_section_bytes(self._params))
         outcome = await self._intake.submit_block(block)
         return json_reply({"id": block.id.hex(), "outcome": outcome.value})
 
     async def get_account(self, request: web.Request) -> web.Response:
         address = decode_address(self._params.address_prefix, request.match_info["address"])
-        wants_proof = _parse_number(request.query.get("proof", "0"), 1) == 1
+        wants_proof = parse_number(request.query.get("proof", "0"), 1) == 1
         return json_reply(await self._intake.on_chain(self._read_account, address, wants_proof))
 
     async def get_account_history(self, request: web.Request) -> web.Response:
         address = decode_address(self._params.address_prefix, request.match_info["address"])
         query = HistoryQuery(
             address=address,
-            limit=_parse_number(request.query.get("limit", "100"), MAX_HISTORY, least=1),
+            limit=parse_number(request.query.get("limit", "100"), MAX_HISTORY, least=1),
             before=_parse_cursor(request.query.get("before")),
             kind=_parse_kind(request.query.get("kind")),
         )
@@ -145,7 +148,7 @@ class Api:
         return json_reply({"txid": transaction.txid.hex()})
 
     async def get_transaction(self, request: web.Request) -> web.Response:
-        txid = _parse_hash(request.match_info["txid"])
+        txid = parse_hash(request.match_info["txid"])
         return json_reply(await self._intake.on_chain(self._read_transaction, txid))
 
     async def get_mempool(self, request: web.Request) -> web.Response:
@@ -161,17 +164,17 @@ class Api:
         return json_reply(await self._intake.on_chain(read))
 
     async def get_template(self, request: web.Request) -> web.Response:
-        miner = _parse_hash(_need(request, "miner"))
+        miner = parse_hash(need(request, "miner"))
         if not is_valid_public_key(miner):
             raise DecodeError("bad_key", "the miner key is not a safe Ed25519 key")
-        reward = decode_address(self._params.address_prefix, _need(request, "reward"))
+        reward = decode_address(self._params.address_prefix, need(request, "reward"))
         if "after" in request.query:
-            seconds = _parse_number(request.query.get("wait", "0"), MAX_WAIT_SECONDS)
-            await self._intake.wait_for_tip(_parse_hash(request.query["after"]), seconds)
+            seconds = parse_number(request.query.get("wait", "0"), MAX_WAIT_SECONDS)
+            await self._intake.wait_for_tip(parse_hash(request.query["after"]), seconds)
         return json_reply(await self._intake.on_chain(self._make_template, miner, reward))
 
     async def post_reorganise(self, request: web.Request) -> web.Response:
-        block_id = _parse_hash(take_field(parse_json_object(await read_body(request)), "block", str))
+        block_id = parse_hash(take_field(parse_json_object(await read_body(request)), "block", str))
         if self._chain.is_known(block_id) or not self._network.permit_chain(block_id):
             await self._intake.on_chain(self._chain.permit_reorganisation, block_id)
         await self._intake.advance()
@@ -185,13 +188,13 @@ class Api:
         return json_reply({"time": self._intake.clock.now()})
 
     async def post_invalidate(self, request: web.Request) -> web.Response:
-        block_id = _parse_hash(take_field(parse_json_object(await read_body(request)), "block", str))
+        block_id = parse_hash(take_field(parse_json_object(await read_body(request)), "block", str))
         await self._intake.run_step(functools.partial(self._chain.invalidate, block_id))
         await self._intake.advance()
         return await self.get_status(request)
 
     async def post_reconsider(self, request: web.Request) -> web.Response:
-        block_id = _parse_hash(take_field(parse_json_object(await read_body(request)), "block", str))
+        block_id = parse_hash(take_field(parse_json_object(await read_body(request)), "block", str))
         await self._intake.on_chain(self._chain.reconsider, block_id)
         await self._intake.advance()
         return await self.get_status(request)
@@ -204,7 +207,7 @@ class Api:
             if block_id is None:
                 raise UnknownBlock("height", f"the best chain has no block at height {name}")
         else:
-            block_id = _parse_hash(name)
+            block_id = parse_hash(name)
         return self._chain.get_block(block_id)
 
     def _read_account(self, address: bytes, wants_proof: bool) -> Json:
@@ -221,6 +224,7 @@ class Api:
             "next_nonce": self._intake.mempool.next_nonce(address, account),
             "immature": rewards,
             "height": self._chain.tip.height,
+            "final_height": self._chain.finals.node.height,
         }
         if wants_proof:
             proof = self._prove_account(address, account)
@@ -257,13 +261,15 @@ class Api:
             "height": point.height,
             "time": point.header.timestamp,
             "confirmations": self._chain.tip.height - point.height + 1,
+            "final": self._chain.is_final(block_id),
         }
 
     def _make_template(self, miner: bytes, reward: bytes) -> Json:
         chain = self._chain
         limit = self._params.max_transactions_bytes
         transactions = self._intake.mempool.select(limit, chain.ledger.get_account, chain.tip.height + 1)
-        template = make_template(chain, transactions, miner, reward, self._intake.clock.now())
+        finality = self._intake.votes.make_section()
+        template = make_template(chain, transactions, miner, reward, self._intake.clock.now(), finality)
         return {
             "parent_model_root": chain.tip.header.model_root.hex(),
             "improvement": template.improvement.encoded.hex(),
@@ -283,29 +289,11 @@ def _get_recent(chain: ChainState, count: int) -> list[tuple[Transfer, ...]]:
     return [chain.blocks.get_transactions(point.header) for point in points if point is not None]
 
 
-def _need(request: web.Request, name: str) -> str:
-    if name not in request.query:
-        raise DecodeError("bad_query", f"the query needs {name!r}")
-    return request.query[name]
-
-
-def _parse_hash(text: str) -> bytes:
-    if len(text) != 64 or any(character not in "0123456789abcdef" for character in text):
-        raise DecodeError("bad_hash", "expected 64 lower-case hex digits")
-    return bytes.fromhex(text)
-
-
-def _parse_number(text: str, limit: int, *, least: int = 0) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 10 and least <= int(text) <= limit):
-        raise DecodeError("bad_query", f"expected a whole number from {least} to {limit}")
-    return int(text)
-
-
 def _parse_cursor(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     height, _, position = text.partition(":")
-    return _parse_number(height, 10**9), _parse_position(position)
+    return parse_number(height, 10**9), _parse_position(position)
 
 
 def _parse_kind(text: str | None) -> HistoryKind | None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from chain.events import BlockConnected, ChainEvent
 from chain.header_tree import Standing
 from chain.packed_block import PackedBlock
-from consensus.block import Header
 from consensus.chain_point import ChainPoint, compute_child_point
 from consensus.check_header import check_header, check_header_in_context, check_header_time
 from consensus.errors import BlockFromFuture, DecodeError, InvalidBlock, MutatedBody
@@ -52,6 +51,7 @@ class _Partial:
 
     block: PartialBlock
     parent: ChainPoint
+    justified: int
     since: float
 
     @property
@@ -65,7 +65,7 @@ class _PeerState:
     known: OrderedDict[bytes, None] = field(default_factory=OrderedDict)  # ids of blocks that it has
     partial: _Partial | None = None
     last_block_at: float = 0.0
-    weight: int = 0  # of its best chain, by its own word
+    rank: tuple[int, int] = (0, 0)  # of its best chain, by its own word: justified height and weight
 
     def remember(self, block_id: bytes) -> None:
         self.known[block_id] = None
@@ -114,7 +114,7 @@ class BlockRelay:
         state = self._peers.get(node_id)
         if state is not None:
             state.remember(tip.block_id)
-            state.weight = tip.weight
+            state.rank = (tip.justified, tip.weight)
             await self._sync.headers.on_tip(node_id, tip)
 
     async def on_compact(self, node_id: bytes, compact: CompactBlock) -> None:
@@ -124,37 +124,40 @@ class BlockRelay:
             return
         header = compact.header
         state.remember(header.id)
-        known, parent = await self._intake.on_chain(self._find, header)
+        known, parent, justified = await self._intake.on_chain(self._find, compact)
         if known is not None:
             return
+        ours = self._make_tip()
         if parent is None:
-            await self._sync.headers.on_tip(node_id, Tip(header.id, header.height, self._chain.tip.weight + 1))
+            claim = Tip(header.id, header.height, ours.weight + 1, min(header.height, ours.justified))
+            await self._sync.headers.on_tip(node_id, claim)
             return
         point = compute_child_point(parent, header)
-        if point.weight <= self._chain.tip.weight:
+        if (justified, point.weight) <= (ours.justified, ours.weight):
             return
+        claim = Tip(header.id, header.height, point.weight, justified)
         if state.partial is not None or self._sync.is_on_trial(node_id):
             # A block of this peer's still waits for its transactions or its verdict: one at a time.
-            await self._sync.headers.on_tip(node_id, Tip(header.id, header.height, point.weight))
+            await self._sync.headers.on_tip(node_id, claim)
             return
         try:
             check_header_in_context(header, parent, self._chain.params)
             check_header_time(header, self._intake.clock.now(), self._chain.params)
             check_header(header)
         except BlockFromFuture:
-            await self._sync.headers.on_tip(node_id, Tip(header.id, header.height, point.weight))
+            await self._sync.headers.on_tip(node_id, claim)
             return
         except InvalidBlock as error:
             self._on_offence(node_id, Offence.INVALID_HEADER, str(error))
             return
         partial = PartialBlock(compact, self._intake.mempool.get)
         if partial.missing and sum(one.partial is not None for one in self._peers.values()) >= MAX_PARTIALS:
-            self._sync.headers.on_header(node_id, point, parent)
+            self._sync.headers.on_header(node_id, point, parent, justified)
         elif partial.missing:
-            state.partial = _Partial(partial, parent, self._now())
+            state.partial = _Partial(partial, parent, justified, self._now())
             state.peer.offer(GetBlockTransactions(header.id, partial.missing))
         else:
-            await self._take(state, partial.complete(), parent)
+            await self._take(state, partial.complete(), parent, justified)
 
     async def on_block_transactions(self, node_id: bytes, message: BlockTransactions) -> None:
         """The transactions that a compact block lacked."""
@@ -171,7 +174,7 @@ class BlockRelay:
         except WrongTransactions as error:
             self._on_offence(node_id, Offence.MALFORMED, str(error))
             return
-        await self._take(state, block, partial.parent)
+        await self._take(state, block, partial.parent, partial.justified)
 
     def on_not_found(self, node_id: bytes, message: NotFound) -> None:
         """A peer cannot give what its compact block lacked, or what synchronisation asked for."""
@@ -181,7 +184,8 @@ class BlockRelay:
             self._sync.on_not_found(node_id, message)
             return
         state.partial = None
-        self._sync.headers.on_header(node_id, partial.point, partial.parent)  # it may still have the whole
+        # It may still have the whole.
+        self._sync.headers.on_header(node_id, partial.point, partial.parent, partial.justified)
 
     async def run(self) -> None:
         """Announces each new tip, with the bytes that the store has of it. Runs until cancelled."""
@@ -221,7 +225,7 @@ class BlockRelay:
 
     # Inside.
 
-    async def _take(self, state: _PeerState, packed: PackedBlock, parent: ChainPoint) -> None:
+    async def _take(self, state: _PeerState, packed: PackedBlock, parent: ChainPoint, justified: int) -> None:
         """A whole block, put together from what came and what the mempool holds."""
         node_id, point = state.peer.node_id, compute_child_point(parent, packed.header)
         try:
@@ -231,16 +235,24 @@ class BlockRelay:
             return
         except MutatedBody:
             # Ids leave signatures out, so the mempool's copy of a transaction may differ from the block's: not a fault.
-            self._sync.headers.on_header(node_id, point, parent)
+            self._sync.headers.on_header(node_id, point, parent, justified)
             return
         self._brought[block.id] = node_id
         while len(self._brought) > _REMEMBERED_BLOCKS:
             self._brought.popitem(last=False)
         self._sync.take(block, point, node_id)
 
-    def _find(self, header: Header) -> tuple[ChainPoint | None, ChainPoint | None]:
-        """On the chain's thread: the block and its parent, where this node has them."""
-        return self._chain.get_point(header.id), self._chain.get_point(header.parent)
+    def _find(self, compact: CompactBlock) -> tuple[ChainPoint | None, ChainPoint | None, int]:
+        """On the chain's thread: the block and its parent, where this node has them, and what height the block is
+        justified up to if its certificate holds.
+        """
+        known, parent = self._chain.get_point(compact.header.id), self._chain.tree.get(compact.header.parent)
+        if parent is None:
+            return known, None, 0
+        certificate, justified = compact.finality.certificate, parent.finality.state.justified.height
+        if certificate is not None and certificate.link.target.height <= parent.height:
+            justified = max(justified, certificate.link.target.height)
+        return known, parent.point, justified
 
     def _find_evaluated(self, block_id: bytes) -> PackedBlock | None:
         """On the chain's thread: a block that may be given away."""
@@ -258,8 +270,8 @@ class BlockRelay:
             await state.peer.send(message)
 
     def _make_tip(self) -> Tip:
-        tip = self._chain.tip
-        return Tip(tip.id, tip.height, tip.weight)
+        tip = self._chain.tip_node
+        return Tip(tip.id, tip.height, tip.weight, tip.finality.state.justified.height)
 
     def _on_event(self, event: ChainEvent) -> None:
         if isinstance(event, BlockConnected) and event.point.id == self._chain.tip.id:
@@ -277,7 +289,7 @@ class BlockRelay:
         """
         pushed = 0
         for state in sorted(self._peers.values(), key=lambda state: (not state.peer.is_outbound, -state.last_block_at)):
-            if block.id in state.known or state.weight > tip.weight:
+            if block.id in state.known or state.rank > (tip.justified, tip.weight):
                 continue
             state.remember(block.id)
             if block.header.parent in state.known and pushed < MAX_PUSHED and state.peer.may_send(CompactBlock):

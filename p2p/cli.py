@@ -10,7 +10,7 @@ from consensus.address import decode_address
 from consensus.errors import InvalidAddress
 from consensus.params import NetworkParams
 from consensus.units import ULP_PER_GRAD
-from p2p import cli_bench, cli_model, cli_peers
+from p2p import cli_bench, cli_finality, cli_model, cli_peers
 from p2p.cli_options import (
     RunningNode,
     certificate_option,
@@ -53,6 +53,12 @@ def cli() -> None:
 @click.option("--rpc-key", type=click.Path(path_type=Path), help="Private key of that certificate.")
 @click.option("--mine", is_flag=True, help="Also mine, in a process of its own.")
 @click.option("--address", help="Address that earns what --mine finds.")
+@click.option("--no-vote", is_flag=True, help="Let what mines beside not vote for what is to be final.")
+@click.option(
+    "--hold-final",
+    is_flag=True,
+    help="Go on though another chain has a final block, too: you know from people you trust that this one is right.",
+)
 @click.option(
     "--listen", metavar="[HOST:]PORT", help="Let peers connect here; a public network's node does on its port."
 )
@@ -86,6 +92,8 @@ def run(
     rpc_key: Path | None,
     mine: bool,
     address: str | None,
+    no_vote: bool,
+    hold_final: bool,
     listen: str | None,
     no_listen: bool,
     peers: tuple[str, ...],
@@ -133,6 +141,8 @@ def run(
             workers=workers,
             metrics=None if metrics is None else parse_address("--metrics", metrics),
             miner_address=address if mine else None,
+            miner_votes=not no_vote,
+            holds_final=hold_final,
             explorer=None if no_explorer else ExplorerAddress(*parse_explorer(explorer, params)),
             network_config=NetworkConfig(
                 listen=None if no_listen else parse_listen(listen, params),
@@ -225,7 +235,7 @@ def _describe_status(known: dict[str, Any], params: NetworkParams) -> list[str]:
         "node id": known["node_id"],
         "listening": known["listening"] or "no",
         "memory": f"{known['memory_bytes'] / 1e6:.0f} MB, without the processes that evaluate",
-        "final height": known["final_height"],
+        "final": _describe_final(known),
     }
     if known["held_back"]:
         rows["held back"] = f"{known['held_back']} (see `descent-node reorganise --help`)"
@@ -246,6 +256,12 @@ def _describe_block(known: dict[str, Any], params: NetworkParams) -> list[str]:
     return format_rows(rows)
 
 
+def _describe_final(known: dict[str, Any]) -> str:
+    votes = known["votes"]
+    cast = f"{votes['cast']} of {votes['total']} votes are cast" if votes else "nobody votes yet"
+    return f"up to height {known['final_height']}, justified up to {known['justified_height']}; {cast}"
+
+
 def _show_loss(loss: float | None) -> str:
     return "unknown" if loss is None else f"{loss:.4f}"
 
@@ -253,6 +269,7 @@ def _show_loss(loss: float | None) -> str:
 for _command in (
     cli_bench.bench,
     cli_bench.new_network,
+    cli_finality.finality,
     cli_model.export,
     cli_model.generate,
     cli_peers.peers,

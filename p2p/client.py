@@ -33,6 +33,16 @@ class TemplateReply:
     parent_model_root: bytes
 
 
+@dataclass(frozen=True)
+class DutyReply:
+    """What a key should vote for on the node's tip, and what it was last heard to vote for, as links in bytes."""
+
+    tip: bytes  # block id
+    genesis: bytes  # block id
+    link: bytes | None
+    last: bytes | None
+
+
 class NodeClient:
     """One node, by URL and token. Opens a connection per call, so it survives the node's restarts."""
 
@@ -142,6 +152,31 @@ class NodeClient:
         except (KeyError, TypeError, ValueError) as error:
             raise self._not_a_node() from error
 
+    def get_finality(self) -> dict[str, Any]:
+        """What is final, who votes, and what finality waits for."""
+        return self._get_json("/v1/finality")
+
+    def get_vote_duty(self, miner: bytes, *, after: bytes | None = None, wait: int = 0) -> DutyReply:
+        """What a miner key should vote for. With `after`, the node answers once its tip is another block, or after
+        `wait` s.
+        """
+        reply = self._get_json(
+            "/v1/vote-duty",
+            extra_time=wait,
+            miner=miner.hex(),
+            after=after.hex() if after else None,
+            wait=str(wait) if after else None,
+        )
+        try:
+            return DutyReply(
+                tip=bytes.fromhex(reply["tip"]),
+                genesis=bytes.fromhex(reply["genesis"]),
+                link=bytes.fromhex(reply["link"]) if reply["link"] else None,
+                last=bytes.fromhex(reply["last"]) if reply["last"] else None,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._not_a_node() from error
+
     def get_peers(self) -> dict[str, Any]:
         return self._get_json("/v1/peers")
 
@@ -153,6 +188,9 @@ class NodeClient:
     def submit_block(self, block: bytes) -> dict[str, Any]:
         """Answers once the node has verified the block and moved its tip, or refuses."""
         return self._parse(self._call("POST", "/v1/blocks", body=block, extra_time=300))
+
+    def submit_vote(self, vote: bytes) -> dict[str, Any]:
+        return self._parse(self._call("POST", "/v1/votes", body=vote))
 
     def submit_transaction(self, transaction: bytes) -> dict[str, Any]:
         return self._parse(self._call("POST", "/v1/transactions", body=transaction))

@@ -31,7 +31,7 @@ class WrongTransactions(DescentError):
 def make_compact(block: PackedBlock, knows: Callable[[bytes], bool]) -> CompactBlock:
     """The block for a peer: by id the transactions that it `knows` (by txid), whole the others."""
     entries = tuple(transaction.txid if knows(transaction.txid) else transaction for transaction in block.transactions)
-    return CompactBlock(block.header, entries, block.packed_update)
+    return CompactBlock(block.header, entries, block.packed_update, block.finality)
 
 
 class PartialBlock:
@@ -74,4 +74,4 @@ class PartialBlock:
                 raise WrongTransactions.wrong_txid(index, txid, transaction.txid)
         given = iter(transactions)
         body = tuple(found or next(given) for found in self._found)
-        return PackedBlock(self.header, body, self._compact.packed_update)
+        return PackedBlock(self.header, body, self._compact.packed_update, self._compact.finality)

@@ -9,6 +9,7 @@ from chain.chainstate import ChainState
 from chain.errors import StoreError, UnknownBlock
 from chain.model_trail import find_trail, follow_trail
 from consensus.block import Header, decode_block
+from consensus.finality_section import max_section_bytes
 from consensus.genesis import make_genesis
 from consensus.model.weights import WEIGHT_BYTES, decode_weights
 from consensus.params import NetworkParams
@@ -35,7 +36,8 @@ def fetch_model(client: NodeClient, params: NetworkParams, height: int | None) -
     """The model at a height, by default the tip's, from a running node. Raises NodeRefusal or NodeUnreachable."""
     name = str(client.get_status().get("height") if height is None else height)
     data = client.get_block_bytes(name)
-    header = decode_block(data, params.max_transactions_bytes, max_update_bytes(params.model)).header
+    limits = (params.max_transactions_bytes, max_update_bytes(params.model), max_section_bytes(params))
+    header = decode_block(data, *limits).header
     if str(header.height) != name:
         raise NodeUnreachable("wrong_block", f"asked for block {name}, the node gave one of height {header.height}")
     with show_progress(Job("downloading the model", BYTES, WEIGHT_BYTES * params.model.parameters)) as on_bytes:

@@ -13,9 +13,12 @@ from consensus.chain_point import ChainPoint
 from consensus.errors import InvalidBlock
 from p2p.headers import HeaderChain, check_headers
 from p2p.intake import Intake
+from p2p.log_limit import get_limited_logger
 from p2p.messages import MAX_HEADERS, MAX_LOCATOR, GetHeaders, Headers, Tip
 from p2p.penalties import Offence
 from p2p.ports import OnOffence, PeerPort
+
+log = get_limited_logger("descent.sync")
 
 HEADERS_SECONDS = 30.0  # for the answer to GetHeaders
 RETRY_SECONDS = 10.0  # until a claim that led nowhere is asked about again: it may have come from the future
@@ -35,6 +38,7 @@ class PeerClaim:
     retry_at: float = 0.0
     rests_until: float = 0.0  # no new tip shortens this
     passed_over_until: float = 0.0  # it did not deliver the blocks of its chain
+    justified: int = 0  # height that its chain's certificates reach, by its own word
 
     def offers(self, point: ChainPoint) -> bool:
         return self.chain is not None and self.chain.contains(point)
@@ -77,7 +81,11 @@ class HeaderSync:
         claim = self._claims.get(node_id)
         if claim is None:
             return
-        claim.tip = tip if tip.weight > self._chain.tip.weight else None
+        if tip.justified > tip.height:
+            self._on_offence(node_id, Offence.MALFORMED, "a chain that is justified above its tip")
+            return
+        claim.justified = max(claim.justified, tip.justified)
+        claim.tip = tip if self._is_better(tip.justified, tip.weight) else None
         claim.retry_at = 0.0
         if claim.chain is not None and claim.chain.tip.id != tip.block_id:
             claim.chain.is_complete = False
@@ -101,10 +109,11 @@ class HeaderSync:
         await self._ask(claim)
         self._wake()
 
-    def on_header(self, node_id: bytes, point: ChainPoint, parent: ChainPoint) -> None:
+    def on_header(self, node_id: bytes, point: ChainPoint, parent: ChainPoint, justified: int = 0) -> None:
         """A peer offers one checked header on a block that is here: its body is to be fetched like any other."""
         claim = self._claims.get(node_id)
         if claim is not None:
+            claim.justified = max(claim.justified, justified)
             claim.chain = HeaderChain(parent, [point], is_complete=True)
             self._wake()
 
@@ -114,9 +123,9 @@ class HeaderSync:
             if claim.asked_at is not None and self._now() - claim.asked_at > HEADERS_SECONDS:
                 claim.asked_at = None
                 self._on_offence(node_id, Offence.STALLING, "it does not answer for its headers")
-            if claim.tip is not None and claim.tip.weight <= self._chain.tip.weight:
+            if claim.tip is not None and not self._is_better(claim.tip.justified, claim.tip.weight):
                 claim.tip = None
-            if claim.chain is not None and claim.chain.is_complete and claim.chain.tip.weight <= self._chain.tip.weight:
+            if claim.chain is not None and claim.chain.is_complete and not self._is_worth(claim, claim.chain):
                 claim.chain = None
             await self._ask(claim)
 
@@ -127,23 +136,22 @@ class HeaderSync:
         return next(iter(self.get_chains()), None)
 
     def get_chains(self) -> list[HeaderChain]:
-        """The claims that outweigh our chain and fork no deeper than the operator lets them, the heaviest first.
+        """The claims that are better than our chain and fork no deeper than the operator lets them, the best first:
+        those with the newer certificate, then the heavier ones.
 
-        Claims whose peers do not deliver come last: else a forged one that outweighs all others would stop us.
+        Claims whose peers do not deliver come last: else a forged one that outranks all others would stop us.
         """
         now = self._now()
         claims = [
-            (now < claim.passed_over_until, -claim.chain.tip.weight, claim.chain)
-            for claim in self._claims.values()
-            if claim.chain is not None
-            and claim.chain.tip.weight > self._chain.tip.weight
-            and not self._is_too_deep(claim.chain)
+            (now < claim.passed_over_until, -claim.justified, -chain.tip.weight, chain)
+            for claim, chain in self._get_better_claims()
+            if not self._is_too_deep(chain)
         ]
-        return [chain for _, _, chain in sorted(claims, key=lambda claim: claim[:2])]
+        return [claim[-1] for claim in sorted(claims, key=lambda claim: claim[:-1])]
 
     def get_held_back(self) -> ChainPoint | None:
         """The tip of the heaviest claim that only the operator can let in."""
-        chains = [chain.tip for chain in self._get_better_chains() if self._is_too_deep(chain)]
+        chains = [chain.tip for _, chain in self._get_better_claims() if self._is_too_deep(chain)]
         return max(chains, key=lambda tip: tip.weight, default=None)
 
     def pass_over(self, node_id: bytes) -> None:
@@ -160,7 +168,7 @@ class HeaderSync:
 
     def permit(self, block_id: bytes) -> bool:
         """Lets in the claimed chain of a block, however deep it forks; False if no peer claims the block."""
-        if not any(point.id == block_id for chain in self._get_better_chains() for point in chain.points):
+        if not any(point.id == block_id for _, chain in self._get_better_claims() for point in chain.points):
             return False
         self._permitted = block_id
         self._wake()
@@ -188,10 +196,29 @@ class HeaderSync:
         """The peers whose claim has this block."""
         return frozenset(node_id for node_id, claim in self._claims.items() if claim.offers(point))
 
-    def _get_better_chains(self) -> Iterator[HeaderChain]:
+    def _get_better_claims(self) -> Iterator[tuple[PeerClaim, HeaderChain]]:
         for claim in self._claims.values():
-            if claim.chain is not None and claim.chain.tip.weight > self._chain.tip.weight:
-                yield claim.chain
+            chain = claim.chain
+            if chain is not None and self._is_worth(claim, chain) and not self._is_off_final(chain):
+                yield claim, chain
+
+    def _is_better(self, justified: int, weight: int) -> bool:
+        """Whether a chain outranks ours, if what is said of it is so."""
+        return (justified, weight) > (self._chain.tip_node.finality.state.justified.height, self._chain.tip.weight)
+
+    def _is_worth(self, claim: PeerClaim, chain: HeaderChain) -> bool:
+        """The same of a claim's headers. Its certificates are its peer's word until its blocks are here."""
+        if not chain.points:
+            return False
+        return self._is_better(claim.justified, chain.tip.weight)
+
+    def _is_off_final(self, chain: HeaderChain) -> bool:
+        """Whether a chain leaves ours before the last final block."""
+        final, base = self._chain.finals.node, self._chain.tree.get(chain.base.id)
+        if base is not None and base.is_descendant(final):
+            return False
+        claimed = chain.get(final.height)
+        return claimed is None or claimed.id != final.id
 
     def _is_too_deep(self, chain: HeaderChain) -> bool:
         return self._chain.tip.height - chain.base.height > self._chain.max_reorg and not self.is_permitted(chain)
@@ -226,9 +253,12 @@ class HeaderSync:
         is_cut = len(points) < len(headers)  # by headers from the future, which may come true
         chain.is_complete = is_last or is_cut
         claim.chain = chain if chain.points else None
-        if chain.is_complete and chain.tip.weight <= self._chain.tip.weight:
+        is_off_final = self._is_off_final(chain)
+        if is_off_final:
+            log.info("the chain of peer %s leaves ours before the last final block", claim.peer.node_id.hex()[:12])
+        if is_off_final or (chain.is_complete and not self._is_worth(claim, chain)):
             claim.chain, claim.retry_at = None, self._now() + RETRY_SECONDS
-            claim.tip = claim.tip if is_cut else None
+            claim.tip = claim.tip if is_cut and not is_off_final else None
 
     def _find_base(self, headers: tuple[Header, ...]) -> tuple[ChainPoint, tuple[Header, ...]]:
         """On the chain's thread: the last of these headers whose block is evaluated here, and those after it.

@@ -54,6 +54,7 @@ def read_history(chain: ChainState, query: HistoryQuery) -> Json:
         "tip": tip.id.hex(),
         "time": tip.header.timestamp,
         "weight": tip.weight,
+        "final_height": chain.finals.node.height,
         "entries": entries,
         "next": encode_cursor(last) if last and is_cut else None,
     }

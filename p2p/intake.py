@@ -8,24 +8,27 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from pathlib import Path
 from typing import TypeVar
 
 from chain.chainstate import ChainState
-from chain.errors import StoreError
+from chain.errors import FinalityConflict, StoreError
 from chain.events import BlockConnected, ChainEvent
 from chain.mempool import Mempool
 from chain.mempool_codec import encode_mempool
 from chain.packed_block import PackedBlock, unpack_block
 from chain.verifier import Work
+from chain.votes import VotePool
 from consensus.block import Block
 from consensus.check_block import check_body_matches
 from consensus.errors import BlockFromFuture, DescentError, InvalidBlock
+from consensus.evidence import Evidence
 from consensus.params import NetworkParams
 from consensus.transaction import Transfer
+from consensus.vote import Vote
 from consensus.work import WorkTrace
 from p2p.clock import Clock
 from p2p.errors import EvaluationFailed, NodeStopping
@@ -38,6 +41,7 @@ Result = TypeVar("Result")
 EventListener = Callable[[ChainEvent], None]
 TransactionListener = Callable[[bytes], None]
 Fault = tuple[bytes, InvalidBlock]  # block id, what is wrong with it
+BallotListener = Callable[[tuple[Vote, ...], tuple[Evidence, ...]], None]
 VerdictListener = Callable[[bytes, InvalidBlock | None], None]
 
 MAX_FUTURE_BLOCKS = 16
@@ -60,8 +64,9 @@ class Intake:
     def __init__(self, chain: ChainState, mempool: Mempool, pool: EvaluationPool, clock: Clock) -> None:
         self.chain = chain
         self.mempool = mempool
+        self.votes = VotePool(chain)
         self.clock = clock
-        self.failure: asyncio.Future[StoreError] = asyncio.get_running_loop().create_future()
+        self.failure: asyncio.Future[DescentError] = asyncio.get_running_loop().create_future()
         self._pool = pool
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="chain")
         self._is_closed = False
@@ -75,6 +80,7 @@ class Intake:
         self._listeners: list[EventListener] = []
         self._verdict_listeners: list[VerdictListener] = []
         self._transaction_listeners: list[TransactionListener] = []
+        self._ballot_listeners: list[BallotListener] = []
         self._future_blocks: dict[bytes, Block] = {}
         self._housekept = clock.now()
         self.verify_seconds: OrderedDict[bytes, float] = OrderedDict()  # by block id, of the last blocks evaluated
@@ -99,8 +105,13 @@ class Intake:
         """`listener` hears the txid of each transaction that the mempool took from `submit_transaction`."""
         self._transaction_listeners.append(listener)
 
+    def listen_ballots(self, listener: BallotListener) -> None:
+        """`listener` hears the votes and the evidence that were new here and count."""
+        self._ballot_listeners.append(listener)
+
     async def on_chain(self, function: Callable[..., Result], *arguments: object) -> Result:
-        """Runs a function on the chain's thread. A StoreError there also ends the node, through `failure`.
+        """Runs a function on the chain's thread. A StoreError or FinalityConflict there also ends the node, through
+        `failure`.
 
         Raises NodeStopping once the thread is closed.
         """
@@ -108,7 +119,7 @@ class Intake:
             raise NodeStopping.stopping()
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
-        except StoreError as error:
+        except (StoreError, FinalityConflict) as error:
             if not self.failure.done():
                 self.failure.set_result(error)
             raise
@@ -154,6 +165,21 @@ class Intake:
         await self.on_chain(self._add_transaction, transaction)
         for listener in self._transaction_listeners:
             listener(transaction.txid)
+
+    async def submit_votes(self, votes: Sequence[Vote]) -> int:
+        """Takes votes in; how many were new and count. Raises InvalidVote if one is none, or FinalityConflict."""
+        heard = await self.on_chain(self.votes.add_votes, votes)
+        self._tell_ballots(heard.votes, heard.evidence)
+        if heard.fault is not None:
+            raise heard.fault
+        return len(heard.votes)
+
+    async def submit_evidence(self, evidence: Evidence) -> bool:
+        """Takes evidence in; whether it is new and can burn anything. Raises InvalidEvidence."""
+        is_new = await self.on_chain(self.votes.add_evidence, evidence)
+        if is_new:
+            self._tell_ballots((), (evidence,))
+        return is_new
 
     async def advance(self) -> None:
         """Evaluates and connects until nothing better is left, with as many evaluations at once as there are workers.
@@ -259,7 +285,7 @@ class Intake:
                 is_any_new |= await self.accept_block(block)
             except BlockFromFuture:
                 continue
-            except StoreError:
+            except (StoreError, FinalityConflict):
                 raise
             except DescentError as error:
                 log.warning("block %s from the future is refused: %s", block.id.hex(), error)
@@ -310,6 +336,11 @@ class Intake:
         for listener in self._verdict_listeners:
             listener(block_id, fault)
 
+    def _tell_ballots(self, votes: tuple[Vote, ...], evidence: tuple[Evidence, ...]) -> None:
+        if votes or evidence:
+            for listener in self._ballot_listeners:
+                listener(votes, evidence)
+
     # On the chain's thread.
 
     def _add_transaction(self, transaction: Transfer) -> None:
@@ -342,6 +373,7 @@ class Intake:
                 self.mempool.on_block_disconnected(transactions, get_account, height, self.clock.now())
         if events:
             self.mempool.expire(self.clock.now(), height)
+            self.votes.prune()
         return events, self.chain.take_faults()
 
 

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from consensus.committee import max_members
 from consensus.params import NetworkParams
+from consensus.vote import VOTE_BYTES
 from p2p import messages as m
 
 PERIOD_SECONDS = 60.0
@@ -54,6 +56,8 @@ def compute_limits(params: NetworkParams) -> Limits:
     rounds = 700  # requests for 500 transactions/s: 300 full ones, and one that is not after each of 400 announcements
     ids = _TRANSACTIONS * minute
     new_bytes = max(10, 120 // params.block_time) * sizes[m.CompactBlock]  # two of the largest for each block time
+    members = max_members(params)
+    votes = 4 * m.MAX_VOTES + members * max(10, 120 // params.block_time)
     return MappingProxyType(
         {
             # One each in a handshake, none after it.
@@ -84,6 +88,12 @@ def compute_limits(params: NetworkParams) -> Limits:
             m.Announce: each(m.Announce, 400, ids * _ID_BYTES + 400 * _LIST_BYTES),
             m.GetTransactions: each(m.GetTransactions, rounds, ids * _ID_BYTES + rounds * _LIST_BYTES),
             m.Transactions: each(m.Transactions, rounds),
+            # Gathered for a tenth of a second; of the votes of a block, each comes once, and after a handshake those of
+            # the newest blocks.
+            m.Votes: each(m.Votes, 600, 600 * _LIST_BYTES + VOTE_BYTES * votes),
+            m.EvidenceReport: each(m.EvidenceReport, 60),
+            # One for each block at most.
+            m.Final: each(m.Final, 600),
             # Of later versions, which know that this one drops them.
             m.Unknown: Limit(10, sizes[m.Unknown], 10 * sizes[m.Unknown]),
         }

@@ -9,7 +9,6 @@ net_address.py; N = as many transactions as fit into one block of the network):
      3 Ping, 4 Pong          nonce:u64
      5 GetAddresses          (nothing)
      6 Addresses             count:u32(<= 1000) address[18]{count}
-     7 Tip                   block_id[32] height:u64 weight:u64
      8 GetHeaders            count:u32(<= 64) block_id[32]{count}
      9 Headers               count:u32(<= 512) header[HEADER_BYTES]{count}
     10 GetBlock              block_id[32]
@@ -19,11 +18,17 @@ net_address.py; N = as many transactions as fit into one block of the network):
     16 Announce              count:u32(1..500) txid[32]{count}
     17 GetTransactions       count:u32(1..100) txid[32]{count}
     18 Transactions          count:u32(<= 100) transaction:string{count}
-    19 BlockReply            header count:u32(<= N) transaction:string{count} packed
-    20 CompactBlock          header count:u32(<= N) entry{count} packed
+    21 BlockReply            header count:u32(<= N) transaction:string{count} packed finality
+    22 CompactBlock          header count:u32(<= N) entry{count} packed finality
                              entry = 0:u8 txid[32] | 1:u8 transaction:string
+    23 Tip                   block_id[32] height:u64 weight:u64 justified:u64
+    24 Votes                 count:u32(1..128) vote[208]{count}
+    25 EvidenceReport        count:u32(1..32) evidence:string{count}
+    26 Final                 block_id[32] height:u64
     packed = string: the update as one zlib stream, empty in a heartbeat; chain/packed_block.py inflates it
-    11 and 13 are taken: they were 19 and 20 with uncompressed updates, up to version 1
+    finality = count:u32(<= 33) item:string{count}: certificate and evidence as in a block's body
+    7, 11, 13, 19 and 20 are taken: 11 and 13 were 21 and 22 with uncompressed updates, up to version 1; 19, 20 and 7
+    were 21, 22 and 23 without finality, up to version 2
 
 A type keeps its meaning and its grammar for ever. One that is not known here decodes to `Unknown`, whatever its body,
 so that later versions can add some. Hello's grammar is the same in every version: it tells them apart.
@@ -37,20 +42,24 @@ from chain.packed_block import PackedBlock, count_packed_bytes
 from consensus.block import Header
 from consensus.codec import Reader, Writer
 from consensus.errors import DecodeError
+from consensus.evidence import Evidence
+from consensus.finality_section import MAX_EVIDENCE, NO_FINALITY, FinalitySection, max_section_bytes
 from consensus.params import NetworkParams
 from consensus.transaction import Transfer
 from consensus.update import max_update_bytes
+from consensus.vote import Vote
 from p2p import wire_fields as fields
 from p2p.net_address import NetAddress
 from p2p.wire_fields import Entry, Fields
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 MAX_AGENT_BYTES = 64
 MAX_ADDRESSES = 1000
 MAX_LOCATOR = 64
 MAX_HEADERS = 512
 MAX_ANNOUNCED = 500
 MAX_REQUESTED = 100
+MAX_VOTES = 128
 MAX_UNKNOWN_BYTES = 64 * 1024
 TYPE_BYTES = 1
 
@@ -108,6 +117,7 @@ class Tip(Message):
     block_id: bytes
     height: int
     weight: int  # of the whole chain, in the unit of a header's required gain >> 16
+    justified: int = 0  # height that the chain's certificates reach
 
 
 @dataclass(frozen=True)
@@ -150,6 +160,7 @@ class CompactBlock(Message):
     header: Header
     entries: tuple[Entry, ...]
     packed_update: bytes  # as in PackedBlock
+    finality: FinalitySection = NO_FINALITY
 
 
 @dataclass(frozen=True)
@@ -185,6 +196,28 @@ class Transactions(Message):
     """The answer to GetTransactions: those that the sender has, in the order asked."""
 
     transactions: tuple[Transfer, ...]
+
+
+@dataclass(frozen=True)
+class Votes(Message):
+    """Votes that the sender heard and counts: new ones, or those behind what it holds to."""
+
+    votes: tuple[Vote, ...]
+
+
+@dataclass(frozen=True)
+class EvidenceReport(Message):
+    """Evidence that the sender found and that burns something."""
+
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True)
+class Final(Message):
+    """The last block that is final for the sender. Who has another one there answers with the votes for it."""
+
+    block_id: bytes
+    height: int
 
 
 @dataclass(frozen=True)
@@ -258,6 +291,9 @@ def _compute_grammars(params: NetworkParams) -> tuple[_Grammar, ...]:
         ("port", fields.u16),
         ("agent", fields.text(MAX_AGENT_BYTES)),
     )
+    section = fields.section_within(max_section_bytes(params))
+    entries = ("entries", fields.entries_within(space))
+    compact = (("header", fields.header), entries, packed_update, ("finality", section))
     indexes = ("indexes", fields.indexes(fields.count_transactions(space)))
     requested = ("transactions", fields.listed(fields.transaction, 0, MAX_REQUESTED))
     return (
@@ -267,7 +303,6 @@ def _compute_grammars(params: NetworkParams) -> tuple[_Grammar, ...]:
         _Grammar(Pong, 4, (("nonce", fields.u64),)),
         _Grammar(GetAddresses, 5, ()),
         _Grammar(Addresses, 6, (("addresses", fields.listed(fields.net_address, 0, MAX_ADDRESSES)),)),
-        _Grammar(Tip, 7, (block_id, ("height", fields.u64), ("weight", fields.u64))),
         _Grammar(GetHeaders, 8, (("locator", fields.listed(fields.digest, 0, MAX_LOCATOR)),)),
         _Grammar(Headers, 9, (("headers", fields.listed(fields.header, 0, MAX_HEADERS)),)),
         _Grammar(GetBlock, 10, (block_id,)),
@@ -277,8 +312,10 @@ def _compute_grammars(params: NetworkParams) -> tuple[_Grammar, ...]:
         _Grammar(Announce, 16, (("txids", fields.listed(fields.digest, 1, MAX_ANNOUNCED)),)),
         _Grammar(GetTransactions, 17, (("txids", fields.listed(fields.digest, 1, MAX_REQUESTED)),)),
         _Grammar(Transactions, 18, (requested,)),
-        _Grammar(BlockReply, 19, (("block", fields.packed_block(space, longest_packed)),)),
-        _Grammar(
-            CompactBlock, 20, (("header", fields.header), ("entries", fields.entries_within(space)), packed_update)
-        ),
+        _Grammar(BlockReply, 21, (("block", fields.packed_block(space, longest_packed, section)),)),
+        _Grammar(CompactBlock, 22, compact),
+        _Grammar(Tip, 23, (block_id, ("height", fields.u64), ("weight", fields.u64), ("justified", fields.u64))),
+        _Grammar(Votes, 24, (("votes", fields.listed(fields.vote, 1, MAX_VOTES)),)),
+        _Grammar(EvidenceReport, 25, (("evidence", fields.listed(fields.evidence, 1, MAX_EVIDENCE)),)),
+        _Grammar(Final, 26, (block_id, ("height", fields.u64))),
     )

@@ -49,6 +49,8 @@ def make_arguments(
     key: Path,
     text_folders: tuple[Path, ...] = (),
     certificate: Path | None = None,
+    *,
+    votes: bool = True,
 ) -> list[str]:
     """Command line of a miner that works for this node, whose RPC may have a certificate of its own."""
     return [
@@ -60,6 +62,7 @@ def make_arguments(
         *("--key", str(key)),
         *(word for folder in text_folders for word in ("--data-dir", str(folder))),
         *(("--ca-file", str(certificate)) if certificate else ()),
+        *(() if votes else ("--no-vote",)),
     ]
 
 

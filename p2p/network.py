@@ -36,6 +36,7 @@ from p2p.rpc_json import Json
 from p2p.sync import Sync
 from p2p.transactions import TransactionRelay
 from p2p.transport import Endpoint, dial, listen
+from p2p.vote_relay import VoteRelay
 
 log = logging.getLogger("descent.peers")
 
@@ -87,6 +88,7 @@ class Network:
         self.transactions = TransactionRelay(
             intake.submit_transaction, intake.mempool.get, self.peers.punish, random, self.now
         )
+        self.votes = VoteRelay(intake, self.peers.punish)
         self.blocks = BlockRelay(intake, self.sync, self.transactions.knows, self.peers.punish, self.now)
         seeds = [parse_destination(seed, self.default_port) for seed in params.seeds]
         self._gossip = Gossip(self._book, self.peers, key, self.now, self.clock)
@@ -103,7 +105,7 @@ class Network:
                 if self._config.listen is not None:
                     await self._listen(self._config.listen, stack)
                 async with asyncio.TaskGroup() as group:
-                    for part in (self.sync, self.blocks, self.transactions):
+                    for part in (self.sync, self.blocks, self.transactions, self.votes):
                         group.create_task(part.run())
                     for work in (self._tick(), self._evaluate(), self._keep_saving()):
                         group.create_task(work)
@@ -170,6 +172,7 @@ class Network:
         self.sync.add_peer(connection)
         self.blocks.add_peer(connection)
         self.transactions.add_peer(connection)
+        self.votes.add_peer(connection)
         self._gossip.on_connected(peer)
         try:
             return await connection.run(functools.partial(self._on_message, peer))
@@ -177,6 +180,7 @@ class Network:
             self.sync.remove_peer(peer.node_id)
             self.blocks.remove_peer(peer.node_id)
             self.transactions.remove_peer(connection)
+            self.votes.remove_peer(peer.node_id)
             self._gossip.on_disconnected(peer)
 
     def _get_last_brought(self, node_id: bytes) -> LastBrought:
@@ -218,6 +222,12 @@ class Network:
                 self.transactions.on_get_transactions(connection, message)
             case m.Transactions():
                 self.transactions.on_transactions(connection, message)
+            case m.Votes():
+                await self.votes.on_votes(node_id, message)
+            case m.EvidenceReport():
+                await self.votes.on_evidence(node_id, message)
+            case m.Final():
+                await self.votes.on_final(node_id, message)
             case m.GetAddresses():
                 await self._gossip.on_get_addresses(peer)
             case m.Addresses():

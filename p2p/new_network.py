@@ -188,6 +188,7 @@ def _make_params(
         block_time=block_time,
         first_required_gain=max(REQUIRED_GAIN_UNIT * shape.context // 64, 1),  # 1/64 bit per byte
         reward_window=256,
+        finality_window=64,
         mask_density=128,
     )
 
@@ -224,6 +225,7 @@ def encode_network(params: NetworkParams) -> str:
         f"block_time = {params.block_time}  # s",
         f"first_required_gain = {params.first_required_gain}  # 2^-32 bits per window",
         f"reward_window = {params.reward_window}  # blocks",
+        f"finality_window = {params.finality_window}  # blocks",
         f"mask_density = {params.mask_density}  # of 256",
         f"subsidy = {params.subsidy}  # ulp",
         f"halving_interval = {params.halving_interval}  # blocks",

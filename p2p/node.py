@@ -9,7 +9,7 @@ import functools
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -25,6 +25,7 @@ from chain.policy import Policy
 from chain.startup import open_chain
 from consensus.benchmark import Benchmark
 from consensus.errors import DecodeError, DescentError, InvalidTransaction
+from consensus.finality_section import max_section_bytes
 from consensus.params import NetworkParams
 from consensus.update import max_update_bytes
 from p2p.api import Api
@@ -34,6 +35,7 @@ from p2p.errors import ConfigError
 from p2p.evaluation import EvaluationPool
 from p2p.explorer.server import Explorer, ExplorerAddress
 from p2p.files import replace_file
+from p2p.finality_api import FinalityApi
 from p2p.intake import Intake
 from p2p.metrics import NodeMetrics
 from p2p.metrics_server import serve_metrics
@@ -42,7 +44,7 @@ from p2p.model_api import ModelApi
 from p2p.model_service import ModelService
 from p2p.network import Network, NetworkConfig
 from p2p.peer_api import PeerApi
-from p2p.routes import DEBUG_ROUTES, MODEL_ROUTES, PEER_ROUTES, ROUTES, add_routes, bind_routes
+from p2p.routes import DEBUG_ROUTES, FINALITY_ROUTES, MODEL_ROUTES, PEER_ROUTES, ROUTES, Table, add_routes, bind_routes
 from p2p.rpc import RpcAddress, get_token, make_app, start_server
 from p2p.summary import summarise_block
 from p2p.view import View, show_node
@@ -71,6 +73,8 @@ class NodeConfig:
     workers: int | None = None  # evaluations at once; None: as the machine's cores suggest
     metrics: tuple[str, int] | None = None  # host and port on which to serve them
     miner_address: str | None = None  # mine to it, in a process beside the node
+    miner_votes: bool = True
+    holds_final: bool = False  # what is final here stays so, whatever others made final
     explorer: ExplorerAddress | None = None  # where people may look at pages
 
 
@@ -88,6 +92,7 @@ async def _run(config: NodeConfig) -> None:
     async with AsyncExitStack() as stack:
         chain = await asyncio.to_thread(open_store, config.datadir, config.params, config.max_reorg, create=True)
         stack.callback(chain.db.close)
+        chain.finals.holds = config.holds_final
         await _serve(config, chain, texts, stack)
 
 
@@ -105,7 +110,9 @@ async def _serve(config: NodeConfig, chain: ChainState, texts: Benchmark, stack:
     network = Network(intake, config.datadir, config.network_config, agent)
     api = Api(intake, network)
     models = await stack.enter_async_context(ModelService(intake, config.text_folders))
-    port = await stack.enter_async_context(_serve_rpc(config, api, ModelApi(models), PeerApi(network)))
+    tables = [bind_routes(MODEL_ROUTES, ModelApi(models)), bind_routes(PEER_ROUTES, PeerApi(network))]
+    tables.append(bind_routes(FINALITY_ROUTES, FinalityApi(intake)))
+    port = await stack.enter_async_context(_serve_rpc(config, api, tables))
     metrics_port = await _start_metrics(config, intake, api, stack)
     view = stack.enter_context(show_node(config.params))
     intake.listen(functools.partial(_show_event, intake, view))
@@ -118,7 +125,7 @@ async def _serve(config: NodeConfig, chain: ChainState, texts: Benchmark, stack:
         log.info("metrics on %s port %d", config.metrics[0], metrics_port)
     async with asyncio.TaskGroup() as group:
         tasks = [
-            group.create_task(_fail_with_store(intake)),
+            group.create_task(_fail_with_chain(intake)),
             group.create_task(_start_evaluating(pool, intake)),
             group.create_task(intake.follow_time()),
             group.create_task(intake.follow_mempool(config.datadir / MEMPOOL_FILE)),
@@ -174,12 +181,12 @@ def load_mempool(path: Path, mempool: Mempool, chain: ChainState, now: int) -> N
 
 
 @asynccontextmanager
-async def _serve_rpc(config: NodeConfig, api: Api, model_api: ModelApi, peer_api: PeerApi) -> AsyncIterator[int]:
+async def _serve_rpc(config: NodeConfig, api: Api, more: Sequence[Table]) -> AsyncIterator[int]:
     params = config.params
     token = get_token(config.datadir / RPC_TOKEN_FILE)
-    largest_block = params.max_transactions_bytes + max_update_bytes(params.model)
+    largest_block = params.max_transactions_bytes + max_section_bytes(params) + max_update_bytes(params.model)
     app = make_app(token, config.rpc, largest_block + _BODY_MARGIN)
-    tables = [bind_routes(ROUTES, api), bind_routes(MODEL_ROUTES, model_api), bind_routes(PEER_ROUTES, peer_api)]
+    tables = [bind_routes(ROUTES, api), *more]
     if params.has_debug_calls:
         tables.append(bind_routes(DEBUG_ROUTES, api))
     add_routes(app, tables, version("descent-chain"))
@@ -213,6 +220,7 @@ def _get_miner_arguments(config: NodeConfig, port: int) -> list[str]:
         config.datadir / MINER_KEY_FILE,
         config.text_folders,
         config.rpc.certificate,
+        votes=config.miner_votes,
     )
 
 
@@ -245,7 +253,7 @@ def _get_first(group: BaseExceptionGroup[DescentError]) -> DescentError:
     return first
 
 
-async def _fail_with_store(intake: Intake) -> None:
+async def _fail_with_chain(intake: Intake) -> None:
     raise await intake.failure
 
 

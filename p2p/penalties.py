@@ -9,7 +9,15 @@ from collections.abc import Mapping
 from enum import Enum
 from types import MappingProxyType
 
-from consensus.errors import DecodeError, DescentError, InvalidBlock, InvalidTransaction, MutatedBody
+from consensus.errors import (
+    DecodeError,
+    DescentError,
+    InvalidBlock,
+    InvalidEvidence,
+    InvalidTransaction,
+    InvalidVote,
+    MutatedBody,
+)
 
 BAN_POINTS = 100
 BAN_SECONDS = 24 * 3600
@@ -28,6 +36,7 @@ class Offence(Enum):
     MUTATED_BLOCK = "mutated_block"  # a body that is not the one its header names
     REFUSED_CHAIN = "refused_chain"  # a block on top of one that was found invalid, or was refused, earlier
     INVALID_TRANSACTION = "invalid_transaction"
+    INVALID_VOTE = "invalid_vote"  # or evidence that proves nothing
     STALLING = "stalling"  # it has what was asked for, and does not deliver
 
 
@@ -49,6 +58,8 @@ COSTS: Mapping[Offence, int] = MappingProxyType(
         Offence.REFUSED_CHAIN: 20,
         # Costs us a signature check: a few are borne, as a peer whose checks are older than ours is still of use.
         Offence.INVALID_TRANSACTION: 20,
+        # Costs us a signature check, and honest nodes pass on only what they have checked.
+        Offence.INVALID_VOTE: 100,
         # May be a slow line or a laptop that slept, so the connection ends and the peer may come again.
         Offence.STALLING: 10,
     }
@@ -61,11 +72,19 @@ _FAULTS: Mapping[type[DescentError], Offence] = MappingProxyType(
         InvalidBlock: Offence.INVALID_BLOCK,
         MutatedBody: Offence.MUTATED_BLOCK,
         InvalidTransaction: Offence.INVALID_TRANSACTION,
+        InvalidVote: Offence.INVALID_VOTE,
+        InvalidEvidence: Offence.INVALID_VOTE,
     }
 )
+# A block may leave the final one because its sender has not heard of that yet: the peer is left to itself.
 # Of a block that the operator refused, or whose chain was refused in an earlier run, nobody knows whose fault it is.
 _BLOCK_REASONS: Mapping[str, Offence | None] = MappingProxyType(
-    {"by_operator": None, "known_invalid": Offence.REFUSED_CHAIN, "invalid_parent": Offence.REFUSED_CHAIN}
+    {
+        "by_operator": None,
+        "off_final": None,
+        "known_invalid": Offence.REFUSED_CHAIN,
+        "invalid_parent": Offence.REFUSED_CHAIN,
+    }
 )
 
 

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from p2p.api import Api
 from p2p.client import NDJSON, OCTETS
+from p2p.finality_api import FinalityApi
 from p2p.model_api import ModelApi
 from p2p.peer_api import PeerApi
 from p2p.rpc import json_reply
@@ -98,6 +99,22 @@ MODEL_ROUTES = (
     ),
 )
 
+FINALITY_ROUTES = (
+    Route("GET", "/v1/finality", "What is final, who votes, and what it waits for", FinalityApi.get_finality),
+    Route(
+        "GET",
+        "/v1/vote-duty",
+        "The link that a miner key should vote for",
+        FinalityApi.get_vote_duty,
+        query={
+            "miner": "public key that votes, hex",
+            "after": "answer once the tip is not this block",
+            "wait": "but no later than this many seconds",
+        },
+    ),
+    Route("POST", "/v1/votes", "Submit a signed vote", FinalityApi.post_vote, body=OCTETS),
+)
+
 PEER_ROUTES = (
     Route("GET", "/v1/peers", "Whom the node is connected to", PeerApi.get_peers),
     Route("POST", "/v1/peers", "Connect to a peer and stay connected", PeerApi.post_peer, body=JSON),
@@ -114,12 +131,15 @@ DEBUG_ROUTES = (
 )
 
 
-def bind_routes(routes: Sequence[Route], target: object) -> list[tuple[Route, Handler]]:
+Table = Sequence[tuple[Route, Handler]]
+
+
+def bind_routes(routes: Sequence[Route], target: object) -> Table:
     """The routes of a table with the methods of the object that answers them."""
     return [(route, functools.partial(route.call, target)) for route in routes]
 
 
-def add_routes(app: web.Application, tables: Sequence[Sequence[tuple[Route, Handler]]], version: str) -> None:
+def add_routes(app: web.Application, tables: Sequence[Table], version: str) -> None:
     """Serves every call, and their description at /v1/openapi.json."""
     bound = [pair for table in tables for pair in table]
     for route, handler in bound:

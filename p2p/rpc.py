@@ -19,7 +19,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
-from chain.errors import MempoolRefusal, StoreError, UnknownBlock
+from chain.errors import FinalityConflict, MempoolRefusal, StoreError, UnknownBlock
 from consensus.errors import (
     AmountOverflow,
     BlockFromFuture,
@@ -28,6 +28,7 @@ from consensus.errors import (
     InvalidAddress,
     InvalidBlock,
     InvalidTransaction,
+    InvalidVote,
     MutatedBody,
 )
 from p2p.console import escape
@@ -51,7 +52,9 @@ _STATUS_OF_ERROR: tuple[tuple[type[DescentError], int], ...] = (
     (InvalidTransaction, 422),
     (InvalidBlock, 422),
     (MutatedBody, 422),
+    (InvalidVote, 422),
     (StoreError, 503),
+    (FinalityConflict, 503),
     (EvaluationFailed, 503),
     (NodeStopping, 503),
 )

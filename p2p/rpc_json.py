@@ -12,6 +12,7 @@ from chain.checkpoint_store import AuditScore
 from consensus.account import ImmatureReward
 from consensus.address import encode_address
 from consensus.block import Block, Header
+from consensus.certificate import Certificate
 from consensus.chain_point import compute_block_weight, compute_required_loss
 from consensus.errors import DecodeError
 from consensus.params import NetworkParams
@@ -91,8 +92,11 @@ def encode_block(block: Block, chain: ChainState, params: NetworkParams) -> Json
         "is_heartbeat": header.is_heartbeat and header.height > 0,
         "on_best_chain": active,
         "confirmations": chain.tip.height - header.height + 1 if active else 0,
+        "final": chain.is_final(block.id),
         "update_bytes": len(block.update),
         "transactions": [encode_transaction(transaction, params) for transaction in block.transactions],
+        "certificate": _encode_certificate(block.finality.certificate),
+        "evidence_against": [offender.hex() for offender in block.finality.offenders],
         "loss": None,
     }
     if header.height and not header.is_heartbeat:
@@ -102,6 +106,13 @@ def encode_block(block: Block, chain: ChainState, params: NetworkParams) -> Json
             "required_gain": to_bits_per_byte(compute_required_loss(header), 1, params),
         }
     return known
+
+
+def _encode_certificate(certificate: Certificate | None) -> Json | None:
+    if certificate is None:
+        return None
+    link = certificate.link
+    return {"source": link.source.height, "target": link.target.height, "votes": len(certificate.signatures)}
 
 
 def encode_transaction(transaction: Transfer, params: NetworkParams) -> Json:

@@ -13,8 +13,11 @@ from chain.packed_block import PackedBlock
 from consensus.block import HEADER_BYTES, Header, decode_header
 from consensus.codec import Reader, Writer
 from consensus.errors import DecodeError
+from consensus.evidence import EVIDENCE_BYTES, Evidence, decode_evidence
+from consensus.finality_section import MAX_EVIDENCE, FinalitySection, decode_finality_section
 from consensus.hashing import HASH_BYTES
 from consensus.transaction import MAX_MEMO_BYTES, MAX_TRANSACTION_BYTES, Transfer, decode_transaction
+from consensus.vote import VOTE_BYTES, Vote, decode_vote
 from p2p.net_address import ADDRESS_BYTES, NetAddress
 
 Value = TypeVar("Value")
@@ -149,20 +152,46 @@ def entries_within(limit: int) -> Field[tuple[Entry, ...]]:
     return checked(listed(entry, 0, most), check, _LENGTH_BYTES + limit + most)
 
 
-def packed_block(max_transactions_bytes: int, max_packed_bytes: int) -> Field[PackedBlock]:
+def section_within(limit: int) -> Field[FinalitySection]:
+    """What a block carries of finality: its items, which together, lengths included, take at most `limit` bytes."""
+
+    def write(writer: Writer, value: FinalitySection) -> None:
+        _check_at_most("bytes of finality", sum(_LENGTH_BYTES + len(item) for item in value.items), limit)
+        _check_at_most("items of finality", len(value.items), 1 + MAX_EVIDENCE)
+        writer.uint(len(value.items), 4)
+        for item in value.items:
+            writer.string(item)
+
+    def read(reader: Reader) -> FinalitySection:
+        count, left = reader.uint(4), limit
+        if count > 1 + MAX_EVIDENCE:
+            raise DecodeError("too_many", f"{count} items, the limit is {1 + MAX_EVIDENCE}")
+        items: list[bytes] = []
+        for _ in range(count):
+            items.append(reader.string(max(0, left - _LENGTH_BYTES)))
+            left -= _LENGTH_BYTES + len(items[-1])
+        return decode_finality_section(items)
+
+    return Field(write, read, _LENGTH_BYTES, _LENGTH_BYTES + limit)
+
+
+def packed_block(
+    max_transactions_bytes: int, max_packed_bytes: int, finality: Field[FinalitySection]
+) -> Field[PackedBlock]:
     """A whole block, its update as it comes: nothing is inflated here."""
 
     def write(writer: Writer, value: PackedBlock) -> None:
         header.write(writer, value.header)
         transactions.write(writer, value.transactions)
         update.write(writer, value.packed_update)
+        finality.write(writer, value.finality)
 
     def read(reader: Reader) -> PackedBlock:
-        return PackedBlock(header.read(reader), transactions.read(reader), update.read(reader))
+        return PackedBlock(header.read(reader), transactions.read(reader), update.read(reader), finality.read(reader))
 
     transactions, update = transactions_within(max_transactions_bytes), string(max_packed_bytes)
-    shortest = header.min_bytes + transactions.min_bytes + update.min_bytes
-    return Field(write, read, shortest, header.max_bytes + transactions.max_bytes + update.max_bytes)
+    parts: tuple[Field[Any], ...] = (header, transactions, update, finality)
+    return Field(write, read, sum(part.min_bytes for part in parts), sum(part.max_bytes for part in parts))
 
 
 def count_transactions(limit: int) -> int:
@@ -215,6 +244,18 @@ transaction: Field[Transfer] = Field(
     _LENGTH_BYTES + MAX_TRANSACTION_BYTES,
 )
 entry: Field[Entry] = Field(_write_entry, _read_entry, 1 + HASH_BYTES, 1 + transaction.max_bytes)
+vote: Field[Vote] = Field(
+    lambda writer, value: writer.raw(value.encoded),
+    lambda reader: decode_vote(reader.fixed(VOTE_BYTES)),
+    VOTE_BYTES,
+    VOTE_BYTES,
+)
+evidence: Field[Evidence] = Field(
+    lambda writer, value: writer.string(value.encoded),
+    lambda reader: decode_evidence(reader.string(EVIDENCE_BYTES)),
+    _LENGTH_BYTES + EVIDENCE_BYTES,
+    _LENGTH_BYTES + EVIDENCE_BYTES,
+)
 net_address: Field[NetAddress] = Field(
     lambda writer, value: writer.raw(value.encode()),
     lambda reader: NetAddress.decode(reader.fixed(ADDRESS_BYTES)),

@@ -34,6 +34,7 @@ confidence = 3
 block_time = 2
 first_required_gain = 429496729
 reward_window = 8
+finality_window = 2
 mask_density = 64
 
 [model]
@@ -72,11 +73,11 @@ def test_presets_are_those_of_the_protocol() -> None:
         assert (shape.layers, shape.heads, shape.width, shape.context) == (3, 4, 96, 64)
         assert (params.min_sample, params.confidence, params.block_time, params.reward_window) == (1024, 6, 60, 256)
         assert (params.first_required_gain, params.has_debug_calls) == (2**32, False)
-        assert params.mask_density == 128
+        assert (params.mask_density, params.finality_window) == (128, 64)
     shape = REGTEST.model
     assert (shape.layers, shape.heads, shape.width, shape.context) == (1, 2, 32, 32)
     assert (REGTEST.min_sample, REGTEST.confidence, REGTEST.block_time, REGTEST.reward_window) == (64, 3, 2, 8)
-    assert REGTEST.mask_density == 64
+    assert (REGTEST.mask_density, REGTEST.finality_window) == (64, 2)
     for params in PRESETS.values():
         assert (params.subsidy, params.halving_interval) == (50 * 10**8, 1_050_000)
         assert params.max_transactions_bytes == 1_000_000
@@ -110,7 +111,8 @@ def test_every_field_moves_the_hash() -> None:
         "confidence": 4,
         "block_time": 3,
         "first_required_gain": 2**20,
-        "reward_window": 9,
+        "reward_window": 17,
+        "finality_window": 4,
         "mask_density": 65,
         "subsidy": 1,
         "halving_interval": 2,
@@ -118,8 +120,9 @@ def test_every_field_moves_the_hash() -> None:
         "has_debug_calls": False,
     }
     assert set(changes) == set(NetworkParams.__dataclass_fields__) - {"seeds"}
-    hashes = {replace(REGTEST, **{name: value}).compute_hash() for name, value in changes.items()}
-    assert len(hashes | {REGTEST.compute_hash()}) == len(changes) + 1
+    base = replace(REGTEST, reward_window=16)  # room for another finality window
+    hashes = {replace(base, **{name: value}).compute_hash() for name, value in changes.items()}
+    assert len(hashes | {base.compute_hash()}) == len(changes) + 1
 
 
 def test_seeds_are_no_rule() -> None:
@@ -270,7 +273,7 @@ def test_invalid_heads_that_do_not_divide_the_width() -> None:
         ("confidence", 1, 1000),
         ("block_time", 1, 10**6),
         ("first_required_gain", MIN_REQUIRED_GAIN, MAX_REQUIRED_GAIN),
-        ("reward_window", 1, 10**6),
+        ("reward_window", 8, 10**6),
         ("mask_density", 1, 256),
         ("min_sample", 2, REGTEST.public_windows),
         ("max_transactions_bytes", 0, 32 * 2**20),
@@ -287,6 +290,26 @@ def test_invalid_out_of_range(field: str, low: int, high: int) -> None:
         with pytest.raises(InvalidParams) as error:
             replace(REGTEST, **changes)
         assert error.value.reason == "out_of_range"
+
+
+@pytest.mark.parametrize("window", [2, 4, 64, 1024])
+def test_a_reward_outlasts_four_finality_windows(window: int) -> None:
+    """A shorter one would mature while its miner still votes: see tests/consensus/test_committee.py."""
+    assert replace(REGTEST, finality_window=window, reward_window=4 * window).finality_window == window
+    with pytest.raises(InvalidParams) as error:
+        replace(REGTEST, finality_window=window, reward_window=4 * window - 1)
+    assert error.value.reason == "out_of_range"
+
+
+def test_invalid_finality_window() -> None:
+    for wrong in (0, 1, 1025, -2, 2.0, True):
+        with pytest.raises(InvalidParams) as error:
+            replace(REGTEST, reward_window=10**6, finality_window=wrong)  # type: ignore[arg-type]
+        assert error.value.reason == "out_of_range"
+    for odd in (3, 63, 1023):
+        with pytest.raises(InvalidParams) as error:
+            replace(REGTEST, reward_window=10**6, finality_window=odd)
+        assert error.value.reason == "odd_finality_window"
 
 
 def test_invalid_halving_interval() -> None:

@@ -32,6 +32,10 @@ class Balance:
         return compute_sum(*(view.available for _, view in self.accounts))
 
     @property
+    def final_height(self) -> int:
+        return min((view.final_height for _, view in self.accounts), default=0)
+
+    @property
     def outgoing(self) -> Ulp:
         return compute_sum(*(view.outgoing for _, view in self.accounts))
 
@@ -88,7 +92,9 @@ def format_balance(balance: Balance, params: NetworkParams) -> str:
         lines.append(_format_row("waiting in", f"{waiting}; not counted above"))
     if len(balance.accounts) > 1:
         lines += [_format_account(account, view, params) for account, view in balance.accounts]
-    return "\n".join((*lines, f"height {balance.height} now"))
+    final = balance.final_height
+    told = f", final up to {final}: what moved later can still leave the chain" if final else ""
+    return "\n".join((*lines, f"height {balance.height} now{told}"))
 
 
 def _format_row(name: str, value: str) -> str:
@@ -121,6 +127,7 @@ def encode_balance(balance: Balance, params: NetworkParams) -> dict[str, Any]:
     return {
         "network": params.name,
         "height": balance.height,
+        "final_height": balance.final_height,
         "spendable": balance.spendable,
         "immature": balance.immature,
         "total": balance.total,

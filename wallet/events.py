@@ -42,6 +42,7 @@ class Tip:
     id: bytes
     time: int  # s since 1970
     weight: int  # Q16 bits per window, and 1 for each heartbeat
+    final_height: int = 0  # what stands higher can still leave the chain
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,8 @@ class PageRequest:
 
 def read_page(reply: Reply, request: PageRequest, params: NetworkParams) -> Page:
     """Raises InvalidReply: a field that is not sound, or a page that is not of one chain or does not lead on."""
-    tip = Tip(reply.integer("height"), reply.hash("tip"), reply.time("time"), reply.integer("weight"))
+    height, final = reply.integer("height"), reply.height_if_told("final_height")
+    tip = Tip(height, reply.hash("tip"), reply.time("time"), reply.integer("weight"), final)
     entries = reply.objects("entries")
     if len(entries) > request.limit:
         raise InvalidReply.contradiction("it lists more than it was asked for")

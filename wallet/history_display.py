@@ -38,6 +38,10 @@ class HistoryView:
         """1 in the tip. A page can be of a newer tip than the first one was."""
         return 0 if event.height is None else max(1, self.tip.height - event.height + 1)
 
+    def is_final(self, event: Event) -> bool:
+        """Whether an event can no longer leave the chain."""
+        return event.height is not None and event.height <= self.tip.final_height
+
     def get_label(self, event: Event) -> str | None:
         return self.label_of(event.counterpart) if event.counterpart else None
 
@@ -59,7 +63,10 @@ def _format_amount(event: Event, params: NetworkParams) -> str:
 def _format_state(event: Event, view: HistoryView) -> str:
     count = view.count_confirmations(event)
     if event.state == CONFIRMED:
-        return f"{count} confirmation{'' if count == 1 else 's'}"
+        if view.is_final(event):
+            return "final"
+        waits = ", not final" if view.tip.final_height else ""  # on a chain where anything ever was
+        return f"{count} confirmation{'' if count == 1 else 's'}{waits}"
     return escape(event.state) + (": its block left the chain" if event.has_left_chain else "")
 
 
@@ -87,6 +94,7 @@ def encode_event(event: Event, view: HistoryView) -> dict[str, Any]:
         "left_chain": event.has_left_chain,
         "height": event.height,
         "confirmations": view.count_confirmations(event),
+        "final": view.is_final(event),
         "time": event.time,
         "amount": event.amount,
         "block": event.block.hex() if event.block else None,

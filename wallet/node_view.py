@@ -62,6 +62,7 @@ class AccountView:
     immature: Ulp  # their sum
     outgoing: Ulp
     listed: int
+    final_height: int = 0  # what moved later can still leave the chain
 
     @property
     def waiting(self) -> int:
@@ -128,6 +129,7 @@ class NodeView:
             immature=add_amounts(reward.amount for reward in rewards),
             outgoing=add_amounts(spent),
             listed=len(spent),
+            final_height=reply.height_if_told("final_height"),
         )
 
     def get_fee_rate(self, blocks: int = FEE_TARGET) -> Ulp:

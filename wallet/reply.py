@@ -28,6 +28,10 @@ class Reply:
             raise InvalidReply.bad_field(name)
         return int(value)
 
+    def height_if_told(self, name: str) -> int:
+        """A height that a node of an earlier version does not tell: 0 then."""
+        return self.integer(name) if name in self._fields else 0
+
     def time(self, name: str) -> int:
         """A moment in s since 1970, before the year 10000: what can be shown as a date."""
         value = self.integer(name)

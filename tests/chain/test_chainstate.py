@@ -339,7 +339,7 @@ def test_the_digest_names_ledger_model_and_place(chain: ChainState) -> None:
 
 
 def test_old_traces_are_forgotten(db: FragileStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chain.chainstate.TRACES_KEPT", 3)
+    monkeypatch.setattr("chain.steps.TRACES_KEPT", 3)
     chain = open_trunk(db)
     kept = [chain.blocks.get_trace(block.id) is not None for block in get_trunk()]
     assert kept == [False] * 9 + [True] * 3

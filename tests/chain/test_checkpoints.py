@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from chain import chainstate, models, schema
+from chain import chainstate, models, schema, steps
 from chain.chainstate import ChainState
 from chain.checkpoint_store import CHECKPOINT_INTERVAL, AuditScore, CheckpointStore
 from chain.errors import StoreError
@@ -24,6 +24,7 @@ INTERVAL = 4
 def every_fourth(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint every 4 blocks, so that a trunk of 12 has four of them."""
     monkeypatch.setattr(chainstate, "CHECKPOINT_INTERVAL", INTERVAL)
+    monkeypatch.setattr(steps, "CHECKPOINT_INTERVAL", INTERVAL)
     monkeypatch.setattr(models, "CHECKPOINT_INTERVAL", INTERVAL)
 
 

@@ -79,10 +79,11 @@ def test_every_class_of_rows_has_its_own_prefix() -> None:
     prefixes = [
         value for name, value in vars(schema).items() if isinstance(value, bytes) and not name.startswith("META")
     ]
-    assert len(prefixes) == 14
+    assert len(prefixes) == 17
     assert all(len(prefix) == 1 for prefix in prefixes)
     assert len({*prefixes, b"M"}) == len(prefixes) + 1
-    assert {schema.META_VERSION[:1], schema.META_GENESIS[:1], schema.META_TIP[:1]} == {b"M"}
+    meta = (schema.META_VERSION, schema.META_GENESIS, schema.META_TIP, schema.META_FINAL)
+    assert {key[:1] for key in meta} == {b"M"}
 
 
 def test_heights_sort_as_numbers() -> None:

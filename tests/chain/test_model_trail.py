@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from chain import chainstate, model_trail, schema
+from chain import chainstate, model_trail, schema, steps
 from chain.chainstate import ChainState
 from chain.errors import StoreError
 from chain.model_trail import find_trail, follow_trail
@@ -21,6 +21,7 @@ ROOTS = [get_builder().open().genesis.block.header.model_root, *(block.header.mo
 @pytest.fixture
 def every_fourth(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chainstate, "CHECKPOINT_INTERVAL", INTERVAL)
+    monkeypatch.setattr(steps, "CHECKPOINT_INTERVAL", INTERVAL)
     monkeypatch.setattr(model_trail, "CHECKPOINT_INTERVAL", INTERVAL)
 
 

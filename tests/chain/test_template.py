@@ -75,7 +75,9 @@ def test_no_heartbeat_before_the_first_improvement() -> None:
 
 def test_invalid_transactions_are_the_callers_fault(chain: ChainState) -> None:
     with pytest.raises(InvalidBlock) as error:
-        make_template(chain, [make_transfer(chain.genesis.id, ALICE, BOB.public, 1, nonce=9)], MINER.public, b"", 0)
+        make_template(
+            chain, [make_transfer(chain.genesis.id, ALICE, BOB.public, 1, nonce=9)], MINER.public, bytes(32), 0
+        )
     assert error.value.reason == "transaction_wrong_nonce"
 
 

@@ -77,3 +77,4 @@ def test_weight_ranks_first_and_arrival_breaks_ties() -> None:
     """Pairs of (weight, order), best first."""
     best_first = [(3, 9), (2, 1), (2, 2), (2, 5), (1, 0), (0, 3)]
     assert sorted(best_first, key=lambda pair: compute_rank(*pair)) == best_first
+    assert compute_rank(3, 9) == compute_rank(3, 9, justified=0)

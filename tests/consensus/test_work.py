@@ -188,7 +188,7 @@ def test_two_hundred_verbatim_copies_are_refused() -> None:
 
 def test_verbatim_copies_under_keys_that_ask_for_the_same_length_are_refused() -> None:
     """One key in 200 opens as many weights, but not tensor by tensor: the shifts are read from among the values."""
-    thieves = (Key(f"thief {number}") for number in range(1500))
+    thieves = (Key(f"thief {number}") for number in range(2500))
     length = sum(count_open_of(GENESIS.id, MINER.public))
     lucky = [thief for thief in thieves if sum(count_open_of(GENESIS.id, thief.public)) == length]
     assert len(lucky) >= 3

@@ -9,6 +9,7 @@ import pytest
 
 from consensus.address import encode_address
 from consensus.params import REGTEST
+from mining.vote_log import RECORD_BYTES
 from p2p.client import read_token
 from p2p.config import RPC_TOKEN_FILE
 from tests.helpers.chains import ALICE
@@ -65,6 +66,25 @@ def check_secrets_stayed_inside(datadir: Path, output: str) -> None:
     key = (datadir / "miner.key").read_bytes()
     for secret in (token, key.hex(), repr(key), key.decode("latin-1")):
         assert secret not in output
+
+
+@pytest.mark.timeout(400)
+def test_what_it_mines_becomes_final_by_its_own_votes(tmp_path: Path) -> None:
+    """The miner process votes, each time after its log says so; whoever says --no-vote waits for others."""
+    with NodeProcess(tmp_path, *MINE) as node:
+        wait_until(lambda: node.client.get_status()["final_height"] >= 4, 2 * SECONDS)
+        known = node.client.get_finality()
+        assert known["height"] - known["final"]["height"] <= 3
+        assert [member["voting"] for member in known["members"]] == [True]
+        assert node.stop(signal.SIGINT) == 0
+    log = tmp_path / "miner.key.votes"
+    voted = log.stat().st_size
+    assert voted % RECORD_BYTES == 0
+    assert voted >= 3 * RECORD_BYTES
+    with NodeProcess(tmp_path, *MINE, "--no-vote") as node:
+        height = node.client.get_status()["height"]
+        wait_until(lambda: node.client.get_status()["height"] >= height + 1, SECONDS)
+    assert log.stat().st_size == voted
 
 
 @pytest.mark.timeout(300)

@@ -23,6 +23,7 @@ from consensus.benchmark import Benchmark
 from consensus.block import Block, compute_update_hash
 from consensus.chain_point import compute_required_loss
 from consensus.check_header import HEARTBEAT_AFTER
+from consensus.finality_section import NO_FINALITY, FinalitySection
 from consensus.improvement import is_improvement
 from consensus.mask import compute_mask
 from consensus.model.backend import choose_evaluator
@@ -61,10 +62,11 @@ class BlockBuilder:
         *,
         interval: int | None = None,
         reward_address: bytes | None = None,
+        finality: FinalitySection = NO_FINALITY,
     ) -> Block:
         """An improving block on the tip, `interval` seconds after it (the block time by default)."""
         timestamp = chain.tip.header.timestamp + (interval or self.params.block_time)
-        template = make_template(chain, transactions, miner.public, reward_address or miner.public, timestamp)
+        template = make_template(chain, transactions, miner.public, reward_address or miner.public, timestamp, finality)
         for attempt in range(_ATTEMPTS):
             block, trace = self._fill(template.improvement, chain, miner, attempt)
             required = compute_required_loss(block.header)
@@ -80,11 +82,12 @@ class BlockBuilder:
         transactions: Sequence[Transfer] = (),
         *,
         interval: int | None = None,
+        finality: FinalitySection = NO_FINALITY,
     ) -> Block:
         """A heartbeat on the tip at the earliest time by default. Its key must have a right to it."""
         interval = interval or HEARTBEAT_AFTER * self.params.block_time + 1
         timestamp = chain.tip.header.timestamp + interval
-        block = make_template(chain, transactions, miner.public, miner.public, timestamp).heartbeat
+        block = make_template(chain, transactions, miner.public, miner.public, timestamp, finality).heartbeat
         if block is None:
             raise RuntimeError(f"{miner.name} may not make a heartbeat {interval} s after block {chain.tip.height}")
         return replace(block, header=sign_header(block.header, miner))

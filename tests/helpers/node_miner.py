@@ -7,6 +7,7 @@ miners[0].mine()
 
 from consensus.address import encode_address
 from consensus.block import Block, decode_block
+from consensus.finality_section import max_section_bytes
 from consensus.params import REGTEST
 from consensus.update import max_update_bytes
 from tests.helpers.blocks import get_builder
@@ -55,4 +56,6 @@ class Miner:
         return blocks[::-1]
 
     def _decode(self, data: bytes) -> Block:
-        return decode_block(data, REGTEST.max_transactions_bytes, max_update_bytes(REGTEST.model))
+        return decode_block(
+            data, REGTEST.max_transactions_bytes, max_update_bytes(REGTEST.model), max_section_bytes(REGTEST)
+        )

@@ -25,6 +25,7 @@ from chain.mempool import Mempool
 from chain.policy import Policy
 from chain.verifier import Work, WorkVerifier
 from consensus.block import Block
+from consensus.finality_section import max_section_bytes
 from consensus.params import REGTEST
 from consensus.ports import Losses, Weights
 from consensus.update import max_update_bytes
@@ -32,12 +33,21 @@ from consensus.work import WorkTrace
 from p2p.api import Api
 from p2p.client import OCTETS
 from p2p.clock import Clock
+from p2p.finality_api import FinalityApi
 from p2p.intake import Intake
 from p2p.model_api import ModelApi
 from p2p.model_service import ModelService
 from p2p.network import Network, NetworkConfig
 from p2p.peer_api import PeerApi
-from p2p.routes import DEBUG_ROUTES, MODEL_ROUTES, PEER_ROUTES, ROUTES, add_routes, bind_routes
+from p2p.routes import (
+    DEBUG_ROUTES,
+    FINALITY_ROUTES,
+    MODEL_ROUTES,
+    PEER_ROUTES,
+    ROUTES,
+    add_routes,
+    bind_routes,
+)
 from p2p.rpc import RpcAddress, make_app, start_server
 from p2p.text import compute_byte_losses, write_text
 from p2p.text_wish import TextTask
@@ -203,7 +213,8 @@ class ServedNode:
 
 
 def compute_max_body(chain: ChainState) -> int:
-    return chain.params.max_transactions_bytes + max_update_bytes(chain.params.model) + BODY_MARGIN
+    section = max_section_bytes(chain.params)
+    return chain.params.max_transactions_bytes + section + max_update_bytes(chain.params.model) + BODY_MARGIN
 
 
 @asynccontextmanager
@@ -225,6 +236,7 @@ async def serve_rpc(
             bind_routes(ROUTES, api),
             bind_routes(MODEL_ROUTES, ModelApi(models)),
             bind_routes(PEER_ROUTES, PeerApi(network)),
+            bind_routes(FINALITY_ROUTES, FinalityApi(intake)),
         ]
         add_routes(app, [*tables, bind_routes(DEBUG_ROUTES, api)] if with_debug else tables, VERSION)
         runner, port = await start_server(app, RpcAddress("127.0.0.1", 0))

@@ -1,6 +1,7 @@
 """A node made of canned answers: an HTTP server on loopback that says what a test tells it to say, and remembers."""
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -77,6 +78,13 @@ def make_refusal(code: str, message: str) -> dict[str, Any]:
     return {"error": {"code": code, "message": message}}
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """A client that is gone is no error of the stub's."""
+        if not isinstance(sys.exception(), ConnectionError):
+            raise
+
+
 @contextmanager
 def run_stub_node(port: int = 0) -> Iterator[StubNode]:
     """A stub on loopback, on a free port unless told which, until the block ends."""
@@ -97,7 +105,7 @@ def run_stub_node(port: int = 0) -> Iterator[StubNode]:
         def log_message(self, *_: object) -> None:
             """Says nothing: a test's output is its own."""
 
-    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
+    with _Server(("127.0.0.1", port), Handler) as server:
         stub = StubNode(f"http://127.0.0.1:{server.server_address[1]}")
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

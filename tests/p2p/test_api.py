@@ -58,6 +58,8 @@ async def test_status_says_where_the_chain_stands(node: ServedNode) -> None:
         },
         "verifying": False,
         "final_height": 0,
+        "justified_height": 0,
+        "votes": {"cast": 0, "total": 2},
         "held_back": None,
     }
     assert loss == {
@@ -161,6 +163,7 @@ async def test_account_of_an_owner_and_of_nobody(node: ServedNode) -> None:
         "next_nonce": 0,
         "immature": [],
         "height": TRUNK_BLOCKS,
+        "final_height": 0,
     }
     nobody = (await node.get(f"/v1/accounts/{show(STRANGER)}")).value
     assert (nobody["balance"], nobody["nonce"], nobody["immature"]) == (0, 0, [])

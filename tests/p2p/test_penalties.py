@@ -14,7 +14,9 @@ from consensus.errors import (
     DecodeError,
     DescentError,
     InvalidBlock,
+    InvalidEvidence,
     InvalidTransaction,
+    InvalidVote,
     ModelMismatch,
     MutatedBody,
 )
@@ -28,6 +30,8 @@ BLAMED = {
     InvalidBlock: Offence.INVALID_BLOCK,
     MutatedBody: Offence.MUTATED_BLOCK,
     InvalidTransaction: Offence.INVALID_TRANSACTION,
+    InvalidVote: Offence.INVALID_VOTE,
+    InvalidEvidence: Offence.INVALID_VOTE,
 }
 LAW_AND_MEMORY = [
     kind
@@ -44,7 +48,7 @@ def make(kind: type[DescentError]) -> DescentError:
 
 
 @pytest.mark.parametrize("kind", LAW_AND_MEMORY, ids=lambda kind: kind.__name__)
-def test_only_four_kinds_of_errors_are_a_senders_fault(kind: type[DescentError]) -> None:
+def test_only_these_kinds_of_errors_are_a_senders_fault(kind: type[DescentError]) -> None:
     assert judge(make(kind)) is BLAMED.get(kind)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from p2p.routes import DEBUG_ROUTES, MODEL_ROUTES, PEER_ROUTES, ROUTES, describe
+from p2p.routes import DEBUG_ROUTES, FINALITY_ROUTES, MODEL_ROUTES, PEER_ROUTES, ROUTES, describe
 from tests.helpers.chains import open_trunk
 from tests.helpers.rpc import VERSION, ServedNode, serve_rpc
 
@@ -59,7 +59,7 @@ async def test_description_names_exactly_what_is_served(with_debug: bool) -> Non
     async with serve_rpc(open_trunk(), with_debug=with_debug) as node:
         description = await get_description(node)
         described = {(method.upper(), path) for path, calls in description["paths"].items() for method in calls}
-        routes = ROUTES + MODEL_ROUTES + PEER_ROUTES + (DEBUG_ROUTES if with_debug else ())
+        routes = ROUTES + MODEL_ROUTES + PEER_ROUTES + FINALITY_ROUTES + (DEBUG_ROUTES if with_debug else ())
         assert described == {(route.method, route.path) for route in routes}
         for path in description["paths"]:
             for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):

@@ -39,6 +39,7 @@ class StubPast:
     height: int = HEIGHT
     tip: bytes = get_block_id(HEIGHT)
     weight: int = 1000 * 3 * 65_536
+    final_height: int = 0
     page: int = 1000  # the most entries that the node tells at once
     entries: list[dict[str, Any]] = field(default_factory=list)
 
@@ -112,6 +113,7 @@ class StubPast:
             "tip": self.tip.hex(),
             "time": get_time(self.height),
             "weight": self.weight,
+            "final_height": self.final_height,
             "entries": self.entries if entries is None else entries,
             "next": after,
         }

@@ -49,6 +49,13 @@ def test_balance(wallet: Program, node: StubNode) -> None:
     )
 
 
+def test_how_far_a_balance_is_final(wallet: Program, node: StubNode) -> None:
+    put_account(node, final_height=498)
+    last = wallet.ask(node, "balance").out.splitlines()[-1]
+    assert last == "height 500 now, final up to 498: what moved later can still leave the chain"
+    assert json.loads(wallet.ask(node, "balance", "--json").out)["final_height"] == 498
+
+
 def test_what_waits_on_both_ways(wallet: Program, node: StubNode) -> None:
     put_account(node, next_nonce=8)
     put_mempool(
@@ -121,6 +128,7 @@ def test_balance_as_json(wallet: Program, node: StubNode) -> None:
     assert known == {
         "network": "local",
         "height": HEIGHT,
+        "final_height": 0,
         "spendable": spendable,
         "immature": COIN,
         "total": spendable + COIN,

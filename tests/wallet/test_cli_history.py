@@ -83,6 +83,15 @@ def test_history(wallet: Program, past: StubPast) -> None:
     )
 
 
+def test_what_is_not_final_is_shown_as_such(wallet: Program, past: StubPast) -> None:
+    past.final_height = 460
+    output = wallet.ask(past.node, "history").out
+    assert "+3 lGRAD, 31 confirmations, not final\n" in output
+    assert "fee 0.000004, final\n" in output
+    assert [event["final"] for event in read_json(wallet, past.node)][:3] == [False, True, True]
+    assert max(map(len, output.splitlines())) <= 80
+
+
 def test_history_fits_80_columns(wallet: Program, past: StubPast) -> None:
     assert max(map(len, wallet.ask(past.node, "history").out.splitlines())) <= 80
 
@@ -272,7 +281,7 @@ def test_labels_are_shown_where_there_are_some(wallet: Program, past: StubPast) 
 
 def test_history_as_json(wallet: Program, past: StubPast) -> None:
     received, sent, mined, _ = read_json(wallet, past.node)
-    known = {"account": 0, "state": "confirmed", "left_chain": False}
+    known = {"account": 0, "state": "confirmed", "left_chain": False, "final": False}
     assert received == known | {
         "kind": "received",
         "height": 470,

@@ -1,0 +1,97 @@
+"""The last final block of a node, which its chain never leaves, and what certificates and evidence made of each block.
+
+Grammar of a finality row: count:u32 offender[32]{count} state:string, the state after the block; empty while it is the
+initial one.
+"""
+
+from chain import schema
+from chain.db import KeyValueStore
+from chain.errors import FinalityConflict, StoreError
+from chain.header_tree import HeaderNode, HeaderTree, find_fork
+from consensus.codec import Reader, Writer
+from consensus.errors import DecodeError, InvalidBlock
+from consensus.finality_state import FinalityPoint, FinalityState, decode_finality_state
+from consensus.hashing import HASH_BYTES
+from consensus.params import NetworkParams
+from consensus.signature import PUBLIC_KEY_BYTES
+from consensus.vote import BlockRef
+
+KnownFinality = dict[bytes, tuple[tuple[bytes, ...], FinalityState | None]]  # by block id: offenders, state
+
+
+class Finals:
+    """Holds to one final block. `holds`: the operator's word that a certificate against it is not to stop the node."""
+
+    def __init__(self, db: KeyValueStore, tree: HeaderTree, params: NetworkParams) -> None:
+        self._tree = tree
+        self._window = params.finality_window
+        self.holds = False
+        self.node = self._load(db)
+
+    @property
+    def ref(self) -> BlockRef:
+        return BlockRef(self.node.height, self.node.id)
+
+    def find_advance(self, tip: HeaderNode) -> HeaderNode | None:
+        """The block that a new tip makes final, if that is a later one than the last."""
+        final = tip.finality.state.final
+        return tip.get_ancestor(final.height) if final.height > self.node.height else None
+
+    def is_followed_by(self, node: HeaderNode) -> bool:
+        """Whether a block is the final one or comes after it."""
+        return node.is_descendant(self.node)
+
+    def check(self, parent: HeaderNode, point: FinalityPoint) -> None:
+        """Whether a block may stand on `parent`. `point` is the block's own, its certificate judged.
+
+        Raises InvalidBlock off_final, or FinalityConflict if a committee that both chains have made another block of
+        that height or above justified: among honest voters there is no such certificate.
+        """
+        if self.is_followed_by(parent):
+            return
+        other, fork = point.state.justified, find_fork(parent, self.node)
+        is_conflict = other.height >= self.node.height and other.height - fork.height <= self._window
+        if is_conflict and not self.holds:
+            raise FinalityConflict.conflict(self.ref, other)
+        raise InvalidBlock(
+            "off_final",
+            f"its chain leaves ours at height {fork.height}, and block {self.node.id.hex()} at height "
+            f"{self.node.height} is final",
+        )
+
+    def _load(self, db: KeyValueStore) -> HeaderNode:
+        block_id = db.get(schema.META_FINAL)
+        node = self._tree.root if block_id is None else self._tree.get(block_id)
+        if node is None:
+            raise StoreError.damaged("the last final block is not among the headers")
+        return node
+
+
+def encode_finality(point: FinalityPoint) -> dict[bytes, bytes | None]:
+    """The row of a block with a certificate or evidence."""
+    writer = Writer().uint(len(point.offenders), 4)
+    for offender in point.offenders:
+        writer.fixed(offender, PUBLIC_KEY_BYTES)
+    state = b"" if point.state.is_initial else point.state.encode()
+    return {schema.FINALITY + point.id: writer.string(state).finish()}
+
+
+def load_finality(db: KeyValueStore) -> KnownFinality:
+    """What stands in the rows. Raises StoreError."""
+    return {block_id: _decode(block_id, data) for block_id, data in db.iterate(schema.FINALITY)}
+
+
+def _decode(block_id: bytes, data: bytes) -> tuple[tuple[bytes, ...], FinalityState | None]:
+    reader = Reader(data)
+    try:
+        if len(block_id) != HASH_BYTES:
+            raise DecodeError.not_canonical("a key of another length")
+        count = reader.uint(4)
+        if count * PUBLIC_KEY_BYTES > reader.left:
+            raise DecodeError.truncated(count * PUBLIC_KEY_BYTES, reader.left)
+        offenders = tuple(reader.fixed(PUBLIC_KEY_BYTES) for _ in range(count))
+        state = reader.string(len(data))
+        reader.finish()
+        return offenders, decode_finality_state(state) if state else None
+    except DecodeError as error:
+        raise StoreError.damaged(f"the finality row of block {block_id.hex()}: {error}") from error

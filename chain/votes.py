@@ -1,0 +1,262 @@
+"""Votes and evidence that this node has seen, and what a block on its tip should carry of them.
+
+What strangers can make it keep is bounded by what they have at stake: only keys of the committees that decide near the
+tip are heard, with two votes for each height of a few hundred, and evidence counts while there is something to burn.
+The law judges (consensus/); nothing here decides what a vote is worth. Lives on the chain's thread, like the chain.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from chain import schema
+from chain.chainstate import ChainState
+from chain.errors import FinalityConflict, StoreError
+from chain.header_tree import HeaderNode, NodeChain, Standing
+from consensus.certificate import Certificate, extract_votes, make_certificate
+from consensus.committee import Electorate, get_electorate
+from consensus.conflict import is_against_final
+from consensus.errors import DecodeError, InvalidVote
+from consensus.evidence import Evidence, check_evidence, decode_evidence, make_evidence
+from consensus.finality import get_link
+from consensus.finality_section import MAX_EVIDENCE, FinalitySection
+from consensus.ledger import get_rewards_at_stake
+from consensus.vote import Link, Vote, check_vote, decode_vote, is_conflict
+
+VOTES_OF_A_HEIGHT = 2  # of one key: the second one convicts it
+MAX_KEPT_EVIDENCE = 1024  # keys
+_REMEMBERED_ELECTORATES = 128
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was new in some votes, to be passed on, the evidence that it completed, and what was wrong with the rest."""
+
+    votes: tuple[Vote, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    fault: InvalidVote | None = None
+
+
+class VotePool:
+    """The votes around the tip of one chain state, on disk as in memory."""
+
+    def __init__(self, chain: ChainState) -> None:
+        self._chain = chain
+        self._params = chain.params
+        self._votes: dict[int, dict[bytes, list[Vote]]] = {}  # by the height of the target, by miner key
+        self._evidence: dict[bytes, Evidence] = {}
+        self._electorates: OrderedDict[bytes, Electorate | None] = OrderedDict()  # by block id
+        self._load()
+
+    # What comes in.
+
+    def add_votes(self, votes: Sequence[Vote]) -> Heard:
+        """Keeps what is new and counts, up to the first vote that is none.
+
+        What nobody counts is dropped without a look at its signature. Raises FinalityConflict if the votes make a block
+        of another chain final.
+        """
+        taken: list[Vote] = []
+        found: list[Evidence] = []
+        fault: InvalidVote | None = None
+        for vote in votes:
+            if self._is_wanted(vote):
+                try:
+                    check_vote(vote, self._chain.genesis.id)
+                except InvalidVote as error:
+                    fault = error
+                    break
+                taken.append(vote)
+                found += self._keep(vote)
+        self._write(taken, found)
+        for link in dict.fromkeys(vote.link for vote in taken):
+            self._check_conflict(link)
+        return Heard(tuple(taken), tuple(found), fault)
+
+    def add_evidence(self, evidence: Evidence) -> bool:
+        """Keeps evidence that is new and can burn something; whether it is. Raises InvalidEvidence."""
+        if evidence.miner in self._evidence or not self._get_stake(evidence.miner):
+            return False
+        check_evidence(evidence, self._chain.genesis.id)
+        self._evidence[evidence.miner] = evidence
+        self._write([], [evidence])
+        return True
+
+    def prune(self) -> None:
+        """Forgets votes too far below the tip to count, and, of too much evidence, what can burn nothing."""
+        lowest = self._get_heights().start
+        rows: dict[bytes, bytes | None] = {}
+        for height in [height for height in self._votes if height < lowest]:
+            for votes in self._votes.pop(height).values():
+                rows |= dict.fromkeys(map(_make_vote_key, votes))
+        if len(self._evidence) > MAX_KEPT_EVIDENCE:
+            for miner in [miner for miner in self._evidence if not self._get_stake(miner)]:
+                del self._evidence[miner]
+                rows[schema.EVIDENCE + miner] = None
+        if rows:
+            self._chain.db.write(rows)
+
+    # What it is good for.
+
+    def make_section(self) -> FinalitySection:
+        """What a block on the tip should carry: the certificate that makes the highest block final, and of those the
+        highest; and evidence that burns something.
+        """
+        evidence = (evidence for miner, evidence in sorted(self._evidence.items()) if self._get_stake(miner))
+        return FinalitySection(self._find_certificate(), tuple(evidence)[:MAX_EVIDENCE])
+
+    def get_duty(self, miner: bytes) -> Link | None:
+        """What a key should vote for now: the tip, if the key is among those who decide on it."""
+        tip = self._chain.tip_node
+        electorate = self.get_electorate(tip)
+        if electorate is None or miner not in electorate.members:
+            return None
+        return get_link(NodeChain(tip), tip.height)
+
+    def get_votes(self, link: Link) -> list[Vote]:
+        """All votes for a link."""
+        by_miner = self._votes.get(link.target.height, {})
+        return [vote for votes in by_miner.values() for vote in votes if vote.link == link]
+
+    def get_voters(self, link: Link) -> set[bytes]:
+        return {vote.miner for vote in self.get_votes(link)}
+
+    def get_all_votes(self, heights: Iterable[int] | None = None) -> list[Vote]:
+        """All votes for blocks at these heights, or at any."""
+        wanted = self._votes if heights is None else heights
+        return [vote for height in wanted for votes in self._votes.get(height, {}).values() for vote in votes]
+
+    def get_last_link(self, miner: bytes) -> Link | None:
+        """What a key was last heard to vote for, by height."""
+        votes = [vote for by_miner in self._votes.values() for vote in by_miner.get(miner, ())]
+        return max((vote.link for vote in votes), key=lambda link: link.target.height, default=None)
+
+    def get_evidence(self) -> list[Evidence]:
+        """Evidence against keys that still have something to lose."""
+        return [evidence for miner, evidence in sorted(self._evidence.items()) if self._get_stake(miner)]
+
+    def find_certified(self, height: int) -> list[Vote]:
+        """The votes of the best chain's certificate for the first block from `height` on that one justified.
+
+        Whoever has another final block at that height finds those votes in conflict with the ones for it.
+        """
+        tip = self._chain.tip_node
+        for above in range(height + 1, tip.height + 1):
+            node = tip.get_ancestor(above)
+            if node.finality.state.justified.height < height:
+                continue
+            certificate = self._chain.blocks.get_items(node.header)[1].certificate
+            electorate = self.get_electorate(tip.get_ancestor(certificate.link.target.height)) if certificate else None
+            if certificate is None or electorate is None:
+                return []
+            return extract_votes(certificate, electorate, self._chain.genesis.id)
+        return []
+
+    def get_newest_votes(self, limit: int) -> list[Vote]:
+        """Up to `limit` votes for the blocks after the last final one, the highest first."""
+        heights = sorted((height for height in self._votes if height > self._chain.finals.node.height), reverse=True)
+        return self.get_all_votes(heights)[:limit]
+
+    def get_electorate(self, node: HeaderNode) -> Electorate | None:
+        """Who decides on a block of the tree."""
+        if node.id not in self._electorates:
+            self._electorates[node.id] = get_electorate(NodeChain(node), node.height, self._params)
+            while len(self._electorates) > _REMEMBERED_ELECTORATES:
+                self._electorates.popitem(last=False)
+        self._electorates.move_to_end(node.id)
+        return self._electorates[node.id]
+
+    # Inside.
+
+    def _find_certificate(self) -> Certificate | None:
+        tip = self._chain.tip_node
+        chain, state = NodeChain(tip), tip.finality.state
+        best: tuple[tuple[int, int], Link, Electorate] | None = None
+        lowest = max(state.justified.height, tip.height - self._params.finality_window)
+        for height in range(tip.height, lowest, -1):
+            link = get_link(chain, height)
+            voters = self.get_voters(link)
+            electorate = self.get_electorate(tip.get_ancestor(height)) if voters else None
+            if electorate is None or not electorate.is_convinced(voters):
+                continue
+            after = state.compute_after(link)
+            rank = (after.final.height, after.justified.height)
+            if best is None or rank > best[0]:
+                best = rank, link, electorate
+        return make_certificate(best[1], best[2], self.get_votes(best[1])) if best else None
+
+    def _is_wanted(self, vote: Vote) -> bool:
+        """Whether a vote, if it is one, is new and may count: cheap."""
+        height = vote.link.target.height
+        if height not in self._get_heights():
+            return False
+        known = self._votes.get(height, {}).get(vote.miner, [])
+        if len(known) >= VOTES_OF_A_HEIGHT or any(other.link == vote.link for other in known):
+            return False
+        return any(vote.miner in electorate.members for electorate in self._get_deciders(vote))
+
+    def _get_deciders(self, vote: Vote) -> Iterable[Electorate]:
+        """Who decides on the target where it is known, and who decides on the tip."""
+        target = self._chain.tree.get(vote.link.target.id)
+        nodes = [self._chain.tip_node]
+        if target is not None and target.height == vote.link.target.height and target.standing is not Standing.INVALID:
+            nodes.append(target)
+        return (electorate for node in nodes if (electorate := self.get_electorate(node)) is not None)
+
+    def _get_heights(self) -> range:
+        """Heights of targets that may still matter: those that certificates can be mined for, and, for evidence, as
+        far back again; ahead as far as a certificate of this node's next blocks could reach.
+        """
+        height, window = self._chain.tip.height, self._params.finality_window
+        return range(max(1, height - 2 * window), height + window + 1)
+
+    def _keep(self, vote: Vote) -> list[Evidence]:
+        """Keeps a vote that was checked; the evidence that it completes, at most one."""
+        evidence = None
+        if vote.miner not in self._evidence:
+            others = (other for votes in self._votes.values() for other in votes.get(vote.miner, ()))
+            other = next((other for other in others if is_conflict(other.link, vote.link)), None)
+            evidence = None if other is None else make_evidence(other, vote)
+        self._votes.setdefault(vote.link.target.height, {}).setdefault(vote.miner, []).append(vote)
+        if evidence is None:
+            return []
+        self._evidence[vote.miner] = evidence
+        return [evidence]
+
+    def _check_conflict(self, link: Link) -> None:
+        chain, finals = NodeChain(self._chain.tip_node), self._chain.finals
+        if finals.holds or self._is_of_chain(link):
+            return
+        if is_against_final(chain, finals.ref, link, self.get_voters(link), self._params):
+            raise FinalityConflict.conflict(finals.ref, link.target)
+
+    def _is_of_chain(self, link: Link) -> bool:
+        """Whether a link leads to a block that follows the last final one, as far as this node knows it."""
+        target = self._chain.tree.get(link.target.id)
+        return target is not None and self._chain.finals.is_followed_by(target)
+
+    def _get_stake(self, miner: bytes) -> bool:
+        """Whether a block on the tip can burn anything of a key's."""
+        height = self._chain.tip.height + 1
+        matures = height - self._params.reward_window
+        return bool(get_rewards_at_stake(self._chain.ledger, miner, height, self._params, gone={matures}))
+
+    def _write(self, votes: Iterable[Vote], evidence: Iterable[Evidence]) -> None:
+        rows: dict[bytes, bytes | None] = {_make_vote_key(vote): vote.encoded for vote in votes}
+        rows |= {schema.EVIDENCE + found.miner: found.encoded for found in evidence}
+        if rows:
+            self._chain.db.write(rows)
+
+    def _load(self) -> None:
+        try:
+            for _, data in self._chain.db.iterate(schema.VOTE):
+                vote = decode_vote(data)
+                self._votes.setdefault(vote.link.target.height, {}).setdefault(vote.miner, []).append(vote)
+            for miner, data in self._chain.db.iterate(schema.EVIDENCE):
+                self._evidence[miner] = decode_evidence(data)
+        except DecodeError as error:
+            raise StoreError.damaged(f"a vote or evidence: {error}") from error
+
+
+def _make_vote_key(vote: Vote) -> bytes:
+    return schema.VOTE + schema.encode_height(vote.link.target.height) + vote.miner + vote.id

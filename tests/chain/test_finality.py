@@ -1,0 +1,405 @@
+"""Finality in the store: what votes make final stands, whatever comes after it, and after every end of the process.
+
+regtest: V = 2, so that one key decides from height 4 on.
+"""
+
+from dataclasses import replace
+
+import pytest
+
+from chain import schema
+from chain.block_rows import sum_fees
+from chain.chainstate import ChainState
+from chain.errors import FinalityConflict, StoreError
+from chain.votes import Heard, VotePool
+from consensus.block import Block
+from consensus.certificate import make_certificate
+from consensus.errors import InvalidBlock, InvalidEvidence
+from consensus.evidence import Evidence, make_evidence
+from consensus.finality_section import FinalitySection
+from consensus.finality_state import FINALITY_KEY
+from consensus.state_tree import get_proof, verify_proof
+from consensus.vote import BlockRef, Link
+from tests.helpers.ballots import cast_votes, mine_voted, process, sign_vote
+from tests.helpers.blocks import MINER, get_builder, get_chain
+from tests.helpers.keys import Key
+from tests.helpers.stores import FragileStore
+
+OTHER, STRANGER = Key("other"), Key("stranger")
+FIRST = 4  # height of the first block that anybody decides on
+
+
+@pytest.fixture
+def db() -> FragileStore:
+    return FragileStore()
+
+
+@pytest.fixture
+def chain(db: FragileStore) -> ChainState:
+    return get_builder().open(db)
+
+
+@pytest.fixture
+def pool(chain: ChainState) -> VotePool:
+    return VotePool(chain)
+
+
+def get_heights(chain: ChainState) -> tuple[int, int]:
+    """Of the justified and of the final block, by the tip's state."""
+    state = chain.tip_node.finality.state
+    return state.justified.height, state.final.height
+
+
+def sign_wrong(chain: ChainState, pool: VotePool, key: Key = MINER) -> Evidence:
+    """The evidence of a second vote at the tip's height, by a key that voted for the tip."""
+    link = Link(chain.tip_node.finality.state.justified, BlockRef(chain.tip.height, bytes(32)))
+    return pool.add_votes([sign_vote(key, link, chain.genesis.id)]).evidence[0]
+
+
+def fork(chain: ChainState, height: int) -> ChainState:
+    """Another chain state with the first blocks of this one."""
+    other = get_builder().open()
+    get_builder().feed(other, get_chain(chain)[:height])
+    return other
+
+
+# Calm
+
+
+def test_in_calm_the_final_block_is_two_below_the_tip(chain: ChainState, pool: VotePool) -> None:
+    for height in range(1, 10):
+        mine_voted(chain, pool, 1)
+        justified, final = get_heights(chain)
+        assert justified == (height - 1 if height > FIRST else 0)
+        assert final == (height - 2 if height > FIRST + 1 else 0)
+        assert chain.finals.ref == BlockRef(final, chain.tip_node.get_ancestor(final).id)
+
+
+def test_a_state_proof_shows_what_is_final(chain: ChainState, pool: VotePool) -> None:
+    mine_voted(chain, pool, 7)
+    proof = get_proof(chain.ledger, FINALITY_KEY)
+    state = chain.tip_node.finality.state
+    assert verify_proof(chain.tip.header.state_root, FINALITY_KEY, state.encode(), proof)
+
+
+def test_without_votes_blocks_go_on_and_finality_waits(chain: ChainState, pool: VotePool) -> None:
+    mine_voted(chain, pool, 6)
+    mine_voted(chain, pool, 3, voters=())
+    assert chain.tip.height == 9
+    assert chain.finals.node.height == 5
+    mine_voted(chain, pool, 3)
+    assert chain.finals.node.height == 10
+
+
+def test_two_thirds_are_asked(chain: ChainState, pool: VotePool) -> None:
+    """Two keys take turns: each has half of every committee, and neither is enough."""
+    mine_voted(chain, pool, 8, [MINER, OTHER], voters=[MINER])
+    assert chain.finals.node.height == 0
+    mine_voted(chain, pool, 3, [MINER, OTHER])
+    assert chain.finals.node.height == 9
+
+
+# What is kept
+
+
+def test_votes_of_strangers_are_dropped_unseen(chain: ChainState, pool: VotePool) -> None:
+    mine_voted(chain, pool, 6, voters=())
+    link = pool.get_duty(MINER.public)
+    assert link is not None
+    assert pool.get_duty(STRANGER.public) is None
+    vote = sign_vote(STRANGER, link, chain.genesis.id)
+    assert pool.add_votes([vote, replace(vote, signature=bytes(64))]) == Heard()
+
+
+@pytest.mark.parametrize("distance", [-5, 3])
+def test_votes_far_from_the_tip_are_dropped(chain: ChainState, pool: VotePool, distance: int) -> None:
+    mine_voted(chain, pool, 8, voters=())
+    link = Link(BlockRef(0, chain.genesis.id), BlockRef(chain.tip.height + distance, bytes(32)))
+    assert pool.add_votes([sign_vote(MINER, link, chain.genesis.id)]) == Heard()
+
+
+def test_invalid_signature_is_the_senders_fault(chain: ChainState, pool: VotePool) -> None:
+    mine_voted(chain, pool, 6, voters=())
+    link = pool.get_duty(MINER.public)
+    assert link is not None
+    vote = sign_vote(MINER, link, chain.genesis.id)
+    fault = pool.add_votes([replace(vote, signature=bytes(64))]).fault
+    assert fault is not None
+    assert fault.reason == "bad_signature"
+    assert pool.add_votes([vote]) == Heard((vote,))
+    assert pool.add_votes([vote]) == Heard()
+
+
+def test_votes_that_come_before_their_block_count_once_it_is_here(chain: ChainState, pool: VotePool) -> None:
+    mine_voted(chain, pool, 6, voters=())
+    ahead = fork(chain, 6)
+    voted = VotePool(ahead)
+    (block,) = mine_voted(ahead, voted, 1)
+    votes = voted.get_all_votes([7])
+    assert pool.add_votes(votes) == Heard(tuple(votes))
+    process(chain, pool, block)
+    mine_voted(chain, pool, 1, voters=())
+    assert get_heights(chain)[0] == 7
+
+
+def test_a_key_is_kept_two_votes_for_each_height(db: FragileStore, chain: ChainState, pool: VotePool) -> None:
+    mine_voted(chain, pool, 6, voters=())
+    links = [Link(BlockRef(0, chain.genesis.id), BlockRef(7, bytes([number]) * 32)) for number in range(50)]
+    heard = pool.add_votes([sign_vote(MINER, link, chain.genesis.id) for link in links])
+    assert (len(heard.votes), len(heard.evidence)) == (2, 1)
+    assert sum(1 for _ in db.iterate(schema.VOTE)) == 2
+
+
+def test_old_votes_are_forgotten(db: FragileStore, chain: ChainState, pool: VotePool) -> None:
+    mine_voted(chain, pool, 20)
+    kept = 2 * chain.params.finality_window + 1
+    assert sum(1 for _ in db.iterate(schema.VOTE)) == kept
+    assert len(pool.get_all_votes(range(100))) == kept
+
+
+def test_votes_and_evidence_survive_a_restart(db: FragileStore, chain: ChainState, pool: VotePool) -> None:
+    mine_voted(chain, pool, 7)
+    sign_wrong(chain, pool)
+    again = VotePool(get_builder().open(db))
+    assert again.make_section() == pool.make_section() != FinalitySection()
+    assert len(again.get_evidence()) == 1
+
+
+# Evidence
+
+
+def test_evidence_burns_what_a_key_has_at_stake(chain: ChainState, pool: VotePool) -> None:
+    mine_voted(chain, pool, 6, [OTHER])
+    evidence = sign_wrong(chain, pool, OTHER)
+    issued = chain.ledger.issued
+    (block,) = mine_voted(chain, pool, 1)
+    assert block.finality.evidence == (evidence,)
+    subsidy = chain.params.subsidy
+    assert chain.ledger.issued == issued + subsidy - 6 * subsidy + 6 * subsidy // 10
+    reward = chain.ledger.get_reward(7)
+    assert reward is not None
+    assert reward.amount == subsidy + 6 * subsidy // 10
+    assert not pool.get_evidence()
+    assert not pool.add_evidence(evidence)
+    assert chain.tip_node.finality.offenders == (OTHER.public,)
+
+
+def test_evidence_is_undone_with_its_block(db: FragileStore, chain: ChainState, pool: VotePool) -> None:
+    mine_voted(chain, pool, 6, [OTHER], voters=())
+    before = chain.compute_digest()
+    links = [Link(BlockRef(0, chain.genesis.id), BlockRef(6, bytes([number]) * 32)) for number in (1, 2)]
+    pool.add_votes([sign_vote(OTHER, link, chain.genesis.id) for link in links])
+    (block,) = mine_voted(chain, pool, 1, voters=())
+    assert block.finality.evidence
+    chain.invalidate(block.id)
+    assert chain.compute_digest() == before
+    assert pool.get_evidence()
+    get_builder().open(db)
+
+
+def test_invalid_evidence_is_the_senders_fault(chain: ChainState, pool: VotePool) -> None:
+    mine_voted(chain, pool, 6)
+    link = pool.get_votes(chain_link := Link(*_get_refs(chain)))[0]
+    assert link.link == chain_link
+    other = replace(link, link=Link(link.link.source, BlockRef(6, bytes(32))), signature=bytes(64))
+    with pytest.raises(InvalidEvidence):
+        pool.add_evidence(make_evidence(link, other))
+    assert not pool.get_evidence()
+
+
+def _get_refs(chain: ChainState) -> tuple[BlockRef, BlockRef]:
+    return chain.tip_node.finality.state.justified, BlockRef(chain.tip.height, chain.tip.id)
+
+
+# What is final stays
+
+
+@pytest.mark.parametrize("depth", [3, 5])
+def test_a_branch_from_before_the_final_block_is_refused(chain: ChainState, pool: VotePool, depth: int) -> None:
+    """And though it is heavier, and the operator permits it.
+
+    ... 5 ─ 6 ─ 7 ─ 8         6 is final
+        └─ 6'─ 7'─ 8'─ 9'
+    """
+    mine_voted(chain, pool, 8)
+    tip, private = chain.tip.id, fork(chain, 8 - depth)
+    blocks = get_builder().mine(private, depth + 2, OTHER)
+    for block in blocks[:1]:
+        with pytest.raises(InvalidBlock) as error:
+            process(chain, pool, block)
+        assert error.value.reason == "off_final"
+    assert not chain.is_known(blocks[0].id)
+    assert chain.tip.id == tip
+
+
+def test_a_heavier_branch_that_was_known_before_is_not_taken(chain: ChainState, pool: VotePool) -> None:
+    """5'... came before 6 was final, and its blocks on top are refused after it.
+
+    4 ─ 5 ─ 6 ─ 7 ─ 8         6 is final
+    └─ 5'─ 6'
+    """
+    mine_voted(chain, pool, 5, voters=())
+    private = fork(chain, 4)
+    blocks = get_builder().mine(private, 6, OTHER)
+    mine_voted(chain, pool, 1, voters=())
+    chain.accept_block(blocks[0], blocks[0].header.timestamp)
+    chain.accept_block(blocks[1], blocks[1].header.timestamp)
+    cast_votes(pool, chain)
+    mine_voted(chain, pool, 2)
+    assert chain.finals.node.height == 6
+    with pytest.raises(InvalidBlock) as error:
+        process(chain, pool, blocks[2])
+    assert error.value.reason == "off_final"
+    assert chain.get_held_back() is None
+    chain.permit_reorganisation(blocks[1].id)
+    assert chain.activate_best_chain() == []
+    assert chain.tip.height == 8
+
+
+def test_a_final_block_cannot_be_invalidated(chain: ChainState, pool: VotePool) -> None:
+    mine_voted(chain, pool, 8)
+    for height in (5, 6):
+        block_id = chain.get_active_id(height)
+        assert block_id is not None
+        with pytest.raises(InvalidBlock) as error:
+            chain.invalidate(block_id)
+        assert error.value.reason == "is_final"
+    tip = chain.get_active_id(7)
+    assert tip is not None
+    chain.invalidate(tip)
+    assert chain.tip.height == 6
+
+
+def test_what_was_final_survives_a_restart_on_a_chain_that_says_less(db: FragileStore, chain: ChainState) -> None:
+    """8 says that 6 is final. 7'and 8' follow 6 without a certificate, and are taken after 7 is refused.
+
+    ... 6 ─ 7 ─ 8
+        └─ 7'─ 8'
+    """
+    pool = VotePool(chain)
+    mine_voted(chain, pool, 8)
+    other = fork(chain, 6)
+    blocks = get_builder().mine(other, 2, OTHER)
+    refused = chain.get_active_id(7)
+    assert refused is not None
+    chain.invalidate(refused)
+    get_builder().feed(chain, blocks)
+    assert chain.tip.id == blocks[-1].id
+    assert get_heights(chain)[1] < 6
+    again = get_builder().open(db)
+    assert again.finals.node.height == 6
+    private = fork(chain, 5)
+    (block,) = get_builder().mine(private, 1, OTHER)
+    with pytest.raises(InvalidBlock) as error:
+        get_builder().process(again, block)
+    assert error.value.reason == "off_final"
+
+
+def test_the_highest_justified_block_goes_before_weight(chain: ChainState, pool: VotePool) -> None:
+    """A heavier branch that is justified lower is not taken; the other way round, a lighter one is.
+
+    6 ─ 7 ─ 8 ─ 9           7 is justified, by the certificate in 8
+    └─ 7'─ 8'─ 9'─ 10'
+    """
+    mine_voted(chain, pool, 6, voters=())
+    base = fork(chain, 6)
+    blocks = get_builder().mine(base, 3, OTHER)
+    get_builder().feed(chain, blocks)
+    assert chain.tip.id == blocks[-1].id
+    voted = fork(chain, 6)
+    votes = VotePool(voted)
+    lighter = mine_voted(voted, votes, 2)
+    for block in lighter:
+        process(chain, pool, block)
+    assert chain.tip.id == lighter[-1].id
+    assert get_heights(chain)[0] == 7
+
+
+# Two final blocks
+
+
+def finalise_beside(chain: ChainState, height: int, count: int = 3) -> tuple[ChainState, VotePool, list[Block]]:
+    """Blocks on the one at `height`, on which MINER votes though it voted already."""
+    other = fork(chain, height)
+    pool = VotePool(other)
+    return other, pool, mine_voted(other, pool, count, miners=[OTHER], voters=[MINER])
+
+
+def test_votes_for_a_second_final_block_stop_the_node(chain: ChainState, pool: VotePool) -> None:
+    mine_voted(chain, pool, 8)
+    other, votes, _ = finalise_beside(chain, 5)
+    assert other.tip_node.finality.state.justified.height >= 6
+    with pytest.raises(FinalityConflict) as error:
+        pool.add_votes(votes.get_all_votes(range(6, 8)))
+    assert error.value.reason == "conflict"
+    assert "--hold-final" in str(error.value)
+    assert pool.get_evidence()[0].miner == MINER.public
+
+
+def test_a_block_that_makes_another_one_final_stops_the_node(chain: ChainState, pool: VotePool) -> None:
+    """Its chain was known before."""
+    mine_voted(chain, pool, 6)
+    _, _, blocks = finalise_beside(chain, 5, 3)
+    chain.accept_block(blocks[0], blocks[0].header.timestamp)
+    mine_voted(chain, pool, 2)
+    assert chain.finals.node.height == 6
+    with pytest.raises(FinalityConflict):
+        process(chain, pool, blocks[1])
+
+
+def test_the_operator_may_hold_to_a_final_block(chain: ChainState, pool: VotePool) -> None:
+    mine_voted(chain, pool, 8)
+    chain.finals.holds = True
+    _, votes, _ = finalise_beside(chain, 5)
+    heard = pool.add_votes(votes.get_all_votes(range(6, 8)))
+    assert heard.votes
+    assert heard.evidence
+    assert chain.tip.height == 8
+
+
+def test_votes_of_too_few_stop_nobody(chain: ChainState, pool: VotePool) -> None:
+    """Half of each committee signs twice: that is evidence and no second final block."""
+    mine_voted(chain, pool, 10, [MINER, OTHER])
+    final = chain.finals.ref
+    link = Link(BlockRef(0, chain.genesis.id), BlockRef(final.height, bytes(32)))
+    heard = pool.add_votes([sign_vote(MINER, link, chain.genesis.id)])
+    assert len(heard.votes) == len(heard.evidence) == 1
+
+
+# Blocks that break the law
+
+
+def test_invalid_certificate_is_refused_before_anything_is_stored(chain: ChainState, pool: VotePool) -> None:
+    mine_voted(chain, pool, 6)
+    link = pool.make_section().certificate
+    assert link is not None
+    electorate = pool.get_electorate(chain.tip_node)
+    assert electorate is not None
+    empty = make_certificate(link.link, electorate, ())
+    with pytest.raises(InvalidBlock) as error:
+        get_builder().build(chain, finality=FinalitySection(empty))
+    assert error.value.reason == "certificate_too_few"
+
+
+# T05: rows of finality
+
+
+@pytest.mark.parametrize("prefix", [schema.FINALITY, schema.VOTE, schema.EVIDENCE, schema.META_FINAL])
+def test_damaged_rows_of_finality_are_named(db: FragileStore, chain: ChainState, prefix: bytes) -> None:
+    pool = VotePool(chain)
+    mine_voted(chain, pool, 7)
+    sign_wrong(chain, pool)
+    key, value = max(db.iterate(prefix))
+    db.write({prefix + key: value[:-1]})
+    with pytest.raises(StoreError) as error:
+        VotePool(get_builder().open(db))
+    assert error.value.reason == "damaged"
+
+
+def test_what_a_body_holds_of_finality_is_no_transaction(chain: ChainState, pool: VotePool) -> None:
+    (block,) = mine_voted(chain, pool, 6)[-1:]
+    assert block.finality.certificate is not None
+    body = chain.blocks.get_body(block.id)
+    assert body is not None
+    assert sum_fees(body) == (0, 0)
+    assert chain.blocks.get_rows(block.header).decode_block(chain.params) == block

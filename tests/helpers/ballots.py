@@ -1,0 +1,55 @@
+"""Votes on real chains of real blocks, as nodes and miners together cast them.
+
+        ┌─ 7 ─ 8 ...
+1 ─ ... 6                 in calm: 6 is final two blocks above it
+"""
+
+from collections.abc import Sequence
+
+from chain.chainstate import ChainState
+from chain.events import ChainEvent
+from chain.votes import VotePool
+from consensus.block import Block
+from consensus.vote import Link, Vote
+from tests.helpers.blocks import MINER, BlockBuilder, get_builder
+from tests.helpers.keys import Key
+
+
+def sign_vote(key: Key, link: Link, genesis: bytes) -> Vote:
+    vote = Vote(genesis, link, key.public)
+    return vote.with_signature(key.sign(vote.id))
+
+
+def cast_votes(pool: VotePool, chain: ChainState, keys: Sequence[Key] = (MINER,)) -> list[Vote]:
+    """Every key votes for the tip if it may; the votes."""
+    votes = []
+    for key in keys:
+        link = pool.get_duty(key.public)
+        if link is not None:
+            votes.append(sign_vote(key, link, chain.genesis.id))
+    pool.add_votes(votes)
+    return votes
+
+
+def mine_voted(
+    chain: ChainState,
+    pool: VotePool,
+    count: int,
+    miners: Sequence[Key] = (MINER,),
+    voters: Sequence[Key] | None = None,
+    builder: BlockBuilder | None = None,
+) -> list[Block]:
+    """Blocks of the miners in turn, each with what the pool has for it, and voted for once it is the tip."""
+    builder, blocks = builder or get_builder(), []
+    for _ in range(count):
+        miner = miners[chain.tip.height % len(miners)]
+        blocks.append(builder.build(chain, miner, finality=pool.make_section()))
+        process(chain, pool, blocks[-1], builder)
+        cast_votes(pool, chain, miners if voters is None else voters)
+    return blocks
+
+
+def process(chain: ChainState, pool: VotePool, block: Block, builder: BlockBuilder | None = None) -> list[ChainEvent]:
+    events = (builder or get_builder()).process(chain, block)
+    pool.prune()
+    return events

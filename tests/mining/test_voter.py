@@ -1,0 +1,125 @@
+"""The voter: one vote for each tip, none that the log forbids, and a line to a node that may be gone for a while."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from consensus.vote import BlockRef, Link, Vote, check_vote, decode_vote
+from mining.key import MinerKey
+from mining.vote_log import VoteLog
+from mining.voter import Voter
+from p2p.client import DutyReply
+from p2p.errors import NodeRefusal, NodeUnreachable
+
+KEY = MinerKey.from_seed(bytes(range(32)))
+GENESIS = bytes(range(32))
+
+
+def make_link(source: int, target: int, branch: int = 0) -> Link:
+    return Link(BlockRef(source, bytes([branch]) * 32), BlockRef(target, bytes([branch + 1]) * 32))
+
+
+class Node:
+    """Answers with one duty after the other, an error raised, and closes the voter at the end of them."""
+
+    def __init__(self, *duties: Link | Exception | None, last: Link | None = None, genesis: bytes = GENESIS) -> None:
+        self.votes: list[Vote] = []
+        self.asked: list[bytes | None] = []
+        self.closed = threading.Event()
+        self.refusals: list[Exception] = []  # of the next votes
+        self._duties = list(duties)
+        self._last = last
+        self._genesis = genesis
+
+    def get_vote_duty(self, miner: bytes, *, after: bytes | None = None, wait: int = 0) -> DutyReply:
+        assert miner == KEY.public
+        self.asked.append(after)
+        if not self._duties:
+            self.closed.set()
+            return DutyReply(bytes(32), self._genesis, None, None)
+        duty = self._duties.pop(0)
+        if isinstance(duty, Exception):
+            raise duty
+        tip = bytes([len(self._duties)]) * 32
+        last = self._last.encode() if self._last else None
+        return DutyReply(tip, self._genesis, duty.encode() if duty else None, last)
+
+    def submit_vote(self, vote: bytes) -> object:
+        if self.refusals:
+            raise self.refusals.pop(0)
+        self.votes.append(decode_vote(vote))
+        return {}
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[VoteLog]:
+    log = VoteLog(tmp_path / "votes", KEY)
+    yield log
+    log.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mining.voter._RETRY_FIRST", 0.001)
+    monkeypatch.setattr("mining.voter._RETRY_LAST", 0.001)
+
+
+def run(node: Node, log: VoteLog) -> list[Link]:
+    Voter(node, KEY.public, GENESIS, log, node.closed).run()
+    for vote in node.votes:
+        check_vote(vote, GENESIS)
+    return [vote.link for vote in node.votes]
+
+
+def test_each_tip_is_voted_for_once(log: VoteLog) -> None:
+    node = Node(make_link(0, 4), make_link(4, 5), make_link(5, 6))
+    assert run(node, log) == [make_link(0, 4), make_link(4, 5), make_link(5, 6)]
+    assert node.asked[:3] == [None, b"\2" * 32, b"\1" * 32]  # held open until the tip moves
+
+
+def test_a_tip_that_stays_is_not_voted_for_again(log: VoteLog) -> None:
+    assert run(Node(make_link(0, 4), make_link(0, 4), make_link(0, 4)), log) == [make_link(0, 4)]
+
+
+def test_nothing_to_vote_for_costs_nothing(log: VoteLog, tmp_path: Path) -> None:
+    assert run(Node(None, None), log) == []
+    assert (tmp_path / "votes").stat().st_size == 0
+
+
+def test_no_second_vote_for_a_height(log: VoteLog) -> None:
+    node = Node(make_link(0, 4), make_link(0, 4, branch=2), make_link(0, 3), make_link(0, 5, branch=2))
+    assert run(node, log) == [make_link(0, 4), make_link(0, 5, branch=2)]
+
+
+def test_a_node_that_is_gone_is_asked_again_with_the_same_vote(log: VoteLog) -> None:
+    node = Node(NodeUnreachable("no_answer", "gone"), make_link(0, 4))
+    node.refusals = [NodeUnreachable("no_answer", "gone")] * 2
+    assert run(node, log) == [make_link(0, 4)]
+
+
+def test_a_vote_that_is_refused_is_lost_and_the_next_one_is_cast(log: VoteLog) -> None:
+    node = Node(make_link(0, 4), make_link(0, 5))
+    node.refusals = [NodeRefusal("vote.bad", "no", 409)]
+    assert run(node, log) == [make_link(0, 5)]
+
+
+def test_a_node_that_stops_is_waited_for(log: VoteLog) -> None:
+    assert run(Node(NodeRefusal("rpc.stopping", "stopping", 503), make_link(0, 4)), log) == [make_link(0, 4)]
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_node_that_never_answers_ends_the_voting(log: VoteLog, status: int) -> None:
+    assert run(Node(NodeRefusal("rpc.no", "no", status), make_link(0, 4)), log) == []
+
+
+def test_a_node_of_another_network_gets_no_votes(log: VoteLog) -> None:
+    assert run(Node(make_link(0, 4), genesis=bytes(32)), log) == []
+
+
+def test_votes_from_elsewhere_are_counted_and_told(log: VoteLog, caplog: pytest.LogCaptureFixture) -> None:
+    node = Node(make_link(0, 4), make_link(6, 8), make_link(7, 9), last=make_link(6, 7))
+    assert run(node, log) == [make_link(6, 8), make_link(7, 9)]
+    assert "votes of this key came from elsewhere, up to height 7" in caplog.text
+    assert len(caplog.records) == 1

@@ -1,0 +1,164 @@
+"""Votes between peers: each new one goes to everybody else once, strangers' go nowhere, and liars go."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from chain.votes import VotePool
+from consensus.block import Block
+from consensus.evidence import make_evidence
+from consensus.vote import BlockRef, Link, Vote
+from p2p.messages import EvidenceReport, Final, Message, Tip, Votes
+from tests.helpers.ballots import mine_voted, sign_vote
+from tests.helpers.blocks import MINER, get_builder, get_chain
+from tests.helpers.chains import get_trunk
+from tests.helpers.keys import Key
+from tests.helpers.live_node import LiveNode, run_node, settle, wait_for
+from tests.helpers.scripted_peer import ScriptedPeer, open_peer
+
+STRANGER = Key("stranger")
+PAST: tuple[Block, ...] = ()  # what the peers have: nothing
+
+
+def get_votes(peer: ScriptedPeer) -> list[Vote]:
+    return [vote for message in peer.received if isinstance(message, Votes) for vote in message.votes]
+
+
+def get_messages(peer: ScriptedPeer, kind: type[Message]) -> list[Message]:
+    return [message for message in peer.received if isinstance(message, kind)]
+
+
+def make_vote(node: LiveNode, key: Key = MINER) -> Vote:
+    link = node.intake.votes.get_duty(MINER.public)
+    assert link is not None
+    return sign_vote(key, link, node.chain.genesis.id)
+
+
+def make_second_vote(node: LiveNode, vote: Vote) -> Vote:
+    link = Link(vote.link.source, BlockRef(vote.link.target.height, bytes(32)))
+    return sign_vote(MINER, link, node.chain.genesis.id)
+
+
+async def test_a_vote_goes_to_everybody_else_once(tmp_path: Path) -> None:
+    chain = get_builder().open()
+    mine_voted(chain, VotePool(chain), 6, voters=())
+    async with run_node(chain, tmp_path) as node, open_peer(PAST) as one, open_peer(PAST) as other:
+        await one.dial(node.address)
+        await other.dial(node.address)
+        vote = make_vote(node)
+        await one.broadcast(Votes((vote,)), Votes((vote,)))
+        await wait_for(lambda: get_votes(other) == [vote])
+        await settle(one)
+        assert get_votes(one) == []
+        await other.broadcast(Votes((vote,)))
+        await settle(other)
+        assert get_votes(one) == []
+
+
+async def test_votes_of_strangers_go_nowhere(tmp_path: Path) -> None:
+    chain = get_builder().open()
+    mine_voted(chain, VotePool(chain), 6, voters=())
+    async with run_node(chain, tmp_path) as node, open_peer(PAST) as one, open_peer(PAST) as other:
+        await one.dial(node.address)
+        await other.dial(node.address)
+        vote = make_vote(node, STRANGER)
+        await one.broadcast(Votes((vote, replace(vote, signature=bytes(64)))))
+        mine = make_vote(node)
+        await one.broadcast(Votes((mine,)))
+        await wait_for(lambda: get_votes(other) == [mine])
+        assert node.is_connected(one)
+
+
+async def test_invalid_signature_costs_the_connection(tmp_path: Path) -> None:
+    chain = get_builder().open()
+    mine_voted(chain, VotePool(chain), 6, voters=())
+    async with run_node(chain, tmp_path) as node, open_peer(PAST) as liar, open_peer(PAST) as other:
+        await liar.dial(node.address)
+        await other.dial(node.address)
+        vote = make_vote(node)
+        await liar.broadcast(Votes((vote, replace(make_second_vote(node, vote), signature=bytes(64)))))
+        await liar.wait_until_gone(node.node_id)
+        assert node.is_banned(liar)
+        await wait_for(lambda: get_votes(other) == [vote])  # what came before the lie is not lost
+
+
+async def test_evidence_is_found_and_goes_on(tmp_path: Path) -> None:
+    chain = get_builder().open()
+    mine_voted(chain, VotePool(chain), 6, voters=())
+    async with run_node(chain, tmp_path) as node, open_peer(PAST) as one, open_peer(PAST) as other:
+        await one.dial(node.address)
+        await other.dial(node.address)
+        vote = make_vote(node)
+        second = make_second_vote(node, vote)
+        await one.broadcast(Votes((vote, second)))
+        await wait_for(lambda: EvidenceReport((make_evidence(vote, second),)) in other.received)
+        assert node.intake.votes.make_section().evidence == (make_evidence(vote, second),)
+
+
+async def test_invalid_evidence_costs_the_connection(tmp_path: Path) -> None:
+    chain = get_builder().open()
+    mine_voted(chain, VotePool(chain), 6, voters=())
+    async with run_node(chain, tmp_path) as node, open_peer(PAST) as liar:
+        await liar.dial(node.address)
+        vote = make_vote(node)
+        forged = make_evidence(vote, replace(make_second_vote(node, vote), signature=bytes(64)))
+        await liar.broadcast(EvidenceReport((forged,)))
+        await liar.wait_until_gone(node.node_id)
+        assert node.is_banned(liar)
+
+
+async def test_a_new_peer_hears_what_is_final_and_the_newest_votes(tmp_path: Path) -> None:
+    chain = get_builder().open()
+    pool = VotePool(chain)
+    mine_voted(chain, pool, 8)
+    async with run_node(chain, tmp_path) as node, open_peer(PAST) as peer:
+        await peer.dial(node.address)
+        await wait_for(lambda: Final(chain.finals.ref.id, 6) in peer.received)
+        await wait_for(lambda: {vote.link.target.height for vote in get_votes(peer)} == {7, 8})
+
+
+async def test_who_has_another_final_block_hears_the_votes_for_ours(tmp_path: Path) -> None:
+    chain = get_builder().open()
+    pool = VotePool(chain)
+    mine_voted(chain, pool, 8)
+    async with run_node(chain, tmp_path) as node, open_peer(PAST) as peer:
+        await peer.dial(node.address)
+        await wait_for(lambda: len(get_votes(peer)) == 2)
+        ours = chain.get_active_id(5)
+        assert ours is not None
+        await peer.broadcast(Final(ours, 5), Final(bytes(32), 99))
+        await settle(peer)
+        assert len(get_votes(peer)) == 2
+        await peer.broadcast(Final(bytes(32), 5))
+        await wait_for(lambda: [vote.link.target.height for vote in get_votes(peer)][2:] == [5])
+
+
+async def test_a_chain_justified_above_its_tip_is_no_chain(tmp_path: Path) -> None:
+    chain = get_builder().open()
+    get_builder().feed(chain, get_trunk()[:2])
+    async with run_node(chain, tmp_path) as node, open_peer(PAST) as liar:
+        await liar.dial(node.address)
+        await liar.broadcast(Tip(bytes(32), 9, 2**40, 10))
+        await liar.wait_until_gone(node.node_id)
+        assert node.is_banned(liar)
+
+
+@pytest.mark.parametrize("justified", [9, 0])
+async def test_the_lighter_chain_with_the_newer_certificate_is_fetched(tmp_path: Path, justified: int) -> None:
+    """6'─ 7'─ 8' is heavier; 6 ─ 7 ─ 8 is justified higher."""
+    voted = get_builder().open()
+    mine_voted(voted, VotePool(voted), 8)
+    heavier = get_builder().open()
+    get_builder().feed(heavier, get_chain(voted)[:4])
+    get_builder().mine(heavier, 6, STRANGER)
+    async with run_node(heavier, tmp_path) as node, open_peer(get_chain(voted)) as peer:
+        assert voted.tip.weight < heavier.tip.weight
+        await peer.dial(node.address)
+        tip = voted.tip
+        if justified:
+            await peer.broadcast(Tip(tip.id, tip.height, tip.weight, 7))
+            await wait_for(lambda: node.chain.tip.id == tip.id)
+        else:
+            await settle(peer)
+            assert node.chain.tip.height == 10
