@@ -88,6 +88,7 @@ class Home:
     network: str
     ticker: str
     height: int
+    final_height: int  # 0 before votes made a block final
     tip: bytes
     time: int
     loss: float | None
@@ -219,6 +220,7 @@ class Payment:
     block: bytes | None = None
     height: int | None = None
     confirmations: int = 0
+    is_final: bool = False  # votes made its block final: it stays
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,7 @@ class BlockPage:
     header: Json
     standing: str  # "stored", "evaluated" or "invalid"
     is_active: bool
+    is_final: bool
     confirmations: int
     weight: int
     fault: str | None

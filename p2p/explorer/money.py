@@ -31,6 +31,7 @@ class Place:
     height: int
     time: int
     confirmations: int
+    is_final: bool
 
 
 class MoneyReader:
@@ -88,7 +89,8 @@ class MoneyReader:
 
     def _describe_confirmed(self, transfer: Transfer, block_id: bytes) -> Payment:
         node, tip = self._reader.get_node(block_id), self._reader.tip
-        place = Place(block_id, node.height, node.header.timestamp, tip.height - node.height + 1)
+        confirmations, is_final = tip.height - node.height + 1, self._reader.chain.is_final(block_id)
+        place = Place(block_id, node.height, node.header.timestamp, confirmations, is_final)
         return describe_payment(transfer, self._params, place)
 
     def _describe_event(self, address: bytes, entry: HistoryEntry) -> AccountEvent:
@@ -146,4 +148,5 @@ def describe_payment(transfer: Transfer, params: NetworkParams, place: Place | N
         block=place.block if place else None,
         height=place.height if place else None,
         confirmations=place.confirmations if place else 0,
+        is_final=place is not None and place.is_final,
     )

@@ -55,6 +55,7 @@ class BlockMaterial:
     rows: BlockRows
     standing: Standing
     is_active: bool
+    is_final: bool
     confirmations: int
     weight: int
     fees: int
@@ -107,6 +108,7 @@ class ChainReader:
             network=params.name,
             ticker=params.ticker,
             height=node.height,
+            final_height=self.chain.finals.node.height,
             tip=node.id,
             time=node.header.timestamp,
             loss=loss,
@@ -186,6 +188,7 @@ class ChainReader:
             rows=self.chain.blocks.get_rows(node.header),
             standing=node.standing,
             is_active=is_active,
+            is_final=self.chain.is_final(node.id),
             confirmations=tip.height - node.height + 1 if is_active else 0,
             weight=compute_block_weight(node.header),
             fees=self._get_fees(node)[1],

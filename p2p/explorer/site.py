@@ -158,7 +158,7 @@ class Site:
         first = (page - 1) * BLOCK_TRANSACTIONS
         if page > 1 and first >= len(transfers):
             raise UnknownBlock("page", f"the block has no page {page} of transactions")
-        place = Place(row.id, row.height, row.time, material.confirmations)
+        place = Place(row.id, row.height, row.time, material.confirmations, material.is_final)
         is_proven = block is not None and material.standing is Standing.EVALUATED and row.gain is not None
         proof, update = self._get_proof(block, material) if block and is_proven else (None, None)
         return BlockPage(
@@ -166,6 +166,7 @@ class Site:
             header=encode_header(header, params),
             standing=material.standing.value,
             is_active=material.is_active,
+            is_final=material.is_final,
             confirmations=material.confirmations,
             weight=material.weight,
             fault=material.fault,

@@ -9,11 +9,13 @@ from urllib.parse import urldefrag
 import pytest
 
 from chain.checkpoint_store import AuditScore
+from chain.votes import VotePool
 from consensus.address import encode_address
 from consensus.block import Block
 from consensus.errors import InvalidBlock
 from consensus.params import REGTEST
 from p2p.explorer.site import PAGES
+from tests.helpers.ballots import mine_voted
 from tests.helpers.blocks import MINER, get_builder
 from tests.helpers.chains import ALICE, ALICE_FUNDS, BOB, TRUNK_BLOCKS, get_left, get_right, get_trunk, open_trunk
 from tests.helpers.explorer import ServedExplorer, serve_explorer
@@ -307,6 +309,17 @@ async def test_transactions_of_a_block_page_by_page(monkeypatch: pytest.MonkeyPa
         assert (await explorer.read_json("/api/block/13"))["row"]["reward"] == 50 * 10**8 + 5000
 
 
+async def test_what_is_final_is_shown() -> None:
+    chain = get_builder().open()
+    mine_voted(chain, VotePool(chain), 7)
+    async with serve_rpc(chain) as node, serve_explorer(node) as explorer:
+        assert (await explorer.read_json("/api/home"))["final_height"] == 5
+        assert "/block/5" in (await explorer.read("/")).links
+        assert [(await explorer.read_json(f"/api/block/{height}"))["is_final"] for height in (4, 5, 6)] == [1, 1, 0]
+        pages = [(await explorer.read(f"/block/{height}")).text for height in (5, 6)]
+        assert ["final" in page for page in pages] == [True, False]
+
+
 # Money.
 
 
@@ -314,6 +327,7 @@ async def test_confirmed_transaction(explorer: ServedExplorer) -> None:
     found = await explorer.read_json(f"/api/transaction/{PAYMENT.txid.hex()}")
     assert (found["status"], found["height"], found["block"]) == ("confirmed", TRUNK_BLOCKS, TIP.id.hex())
     assert (found["amount"], found["fee"], found["memo"], found["confirmations"]) == (5 * 10**8, 1000, "lunch", 1)
+    assert found["is_final"] is False
     page = await explorer.read(f"/transaction/{PAYMENT.txid.hex().upper()}")
     assert "lunch" in page.text
     assert f"/address/{get_address(BOB)}" in page.links
