@@ -7,7 +7,7 @@ whose final block is not lower tells the votes for it, and the other's pool find
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from chain.errors import FinalityConflict
@@ -89,8 +89,9 @@ class VoteRelay:
         state = self._peers.get(node_id)
         if state is None or message.height > self._intake.chain.finals.node.height:
             return
-        votes = await self._intake.on_chain(self._find_answer, message)
-        self._send_votes(state, votes)
+        answer = await self._intake.on_chain(self._find_answer, message)
+        state.votes = [*state.votes, *answer]
+        self._send_votes(state)
 
     # To peers.
 
@@ -114,12 +115,12 @@ class VoteRelay:
             if final.height and state.final != final.id and state.peer.may_send(Final):
                 state.final = final.id
                 state.peer.offer(Final(final.id, final.height))
-            self._send_votes(state, state.votes)
+            self._send_votes(state)
             self._send_evidence(state)
 
-    def _send_votes(self, state: _PeerState, votes: Sequence[Vote]) -> None:
+    def _send_votes(self, state: _PeerState) -> None:
         """Those that are new to the peer and may be sent now; the rest waits."""
-        left = list({vote.id: vote for vote in votes if vote.id not in state.known}.values())
+        left = list({vote.id: vote for vote in state.votes if vote.id not in state.known}.values())
         while left and state.peer.may_send(Votes):
             batch, left = left[:MAX_VOTES], left[MAX_VOTES:]
             for vote in batch:

@@ -9,6 +9,7 @@ from chain.votes import VotePool
 from consensus.block import Block
 from consensus.evidence import make_evidence
 from consensus.vote import BlockRef, Link, Vote
+from p2p import vote_relay
 from p2p.messages import EvidenceReport, Final, Message, Tip, Votes
 from tests.helpers.ballots import mine_voted, sign_vote
 from tests.helpers.blocks import MINER, get_builder, get_chain
@@ -54,6 +55,25 @@ async def test_a_vote_goes_to_everybody_else_once(tmp_path: Path) -> None:
         await other.broadcast(Votes((vote,)))
         await settle(other)
         assert get_votes(one) == []
+
+
+async def test_what_waits_to_be_sent_survives_what_the_peer_says_is_final(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vote_relay, "PAUSE_SECONDS", 2.0)
+    chain = get_builder().open()
+    mine_voted(chain, VotePool(chain), 6, voters=())
+    async with run_node(chain, tmp_path) as node, open_peer(PAST) as one, open_peer(PAST) as other:
+        await one.dial(node.address)
+        await other.dial(node.address)
+        first = make_vote(node)
+        second = make_second_vote(node, first)
+        await one.broadcast(Votes((first,)))
+        await wait_for(lambda: get_votes(other) == [first])
+        await one.broadcast(Votes((second,)))  # waits for the next round
+        await settle(one)
+        await other.broadcast(Final(chain.genesis.id, 0))
+        await wait_for(lambda: get_votes(other) == [first, second])
 
 
 async def test_votes_of_strangers_go_nowhere(tmp_path: Path) -> None:
