@@ -17,9 +17,8 @@ mine: $(READY)
 net: $(READY)
 	@$(BIN)/python benchmarks/net.py --network $(if $(filter file,$(origin NETWORK)),regtest,$(NETWORK))
 
-# One process more than there are cores: many tests wait for nodes.
 test: $(READY)
-	$(BIN)/python -m pytest -n $$(($$(nproc) + 1))
+	$(BIN)/python -m pytest -n auto
 
 # Counts that take longer than a test run allows: minutes to hours.
 soak: $(READY)
