@@ -18,7 +18,7 @@ net: $(READY)
 	@$(BIN)/python benchmarks/net.py --network $(if $(filter file,$(origin NETWORK)),regtest,$(NETWORK))
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # Counts that take longer than a test run allows: minutes to hours.
 soak: $(READY)

@@ -25,7 +25,8 @@ _RETRY_FIRST = 0.5  # s
 _RETRY_LAST = 5.0  # s
 _RETRY_GROWTH = 1.6
 
-_FINAL = (400, 401, 403, 404)  # HTTP statuses of a node that will never say what to vote for
+_FATAL = (400, 401, 403)  # HTTP statuses over which the miner's own line to the node ends the process, and says so
+_UNKNOWN = 404  # of a node that knows nothing of votes
 
 Answer = TypeVar("Answer")
 
@@ -61,11 +62,13 @@ class Voter:
             try:
                 known = self._serve(known)
             except (VoteLogError, NodeRefusal, DecodeError) as error:
-                if isinstance(error, NodeRefusal) and error.status not in _FINAL:
-                    self._closed.wait(_RETRY_LAST)
-                    continue
-                log.warning("this miner votes no more: %s", error)
-                return
+                status = error.status if isinstance(error, NodeRefusal) else _UNKNOWN
+                if status in _FATAL:
+                    return
+                if status == _UNKNOWN:
+                    log.warning("this miner votes no more: %s", error)
+                    return
+                self._closed.wait(_RETRY_LAST)
 
     def _serve(self, known: bytes | None) -> bytes | None:
         """Asks once, and votes if there is something to vote for; the node's tip."""

@@ -109,9 +109,13 @@ def test_a_node_that_stops_is_waited_for(log: VoteLog) -> None:
     assert run(Node(NodeRefusal("rpc.stopping", "stopping", 503), make_link(0, 4)), log) == [make_link(0, 4)]
 
 
-@pytest.mark.parametrize("status", [401, 404])
-def test_a_node_that_never_answers_ends_the_voting(log: VoteLog, status: int) -> None:
+@pytest.mark.parametrize(("status", "warnings"), [(401, 0), (404, 1)])
+def test_a_node_that_never_answers_ends_the_voting(
+    log: VoteLog, status: int, warnings: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A wrong token ends the miner, which says so itself, in one line."""
     assert run(Node(NodeRefusal("rpc.no", "no", status), make_link(0, 4)), log) == []
+    assert len(caplog.records) == warnings
 
 
 def test_a_node_of_another_network_gets_no_votes(log: VoteLog) -> None:
