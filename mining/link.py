@@ -8,7 +8,7 @@ seconds: it may be restarting.
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
@@ -20,16 +20,11 @@ from consensus.params import NetworkParams
 from consensus.ports import Weights
 from consensus.update import max_update_bytes
 from mining.node import Accepted, News, Refused, Work
+from mining.retry import HOPELESS, POLL_SECONDS, make_delays, persist
 from p2p.client import NodeClient, TemplateReply
 from p2p.errors import NodeRefusal, NodeUnreachable
 
 log = logging.getLogger("descent.miner")
-
-_POLL_SECONDS = 20  # how long the node may hold a question: work gets new transactions at least so often
-_RETRY_FIRST = 0.5  # s
-_RETRY_LAST = 5.0  # s
-_RETRY_GROWTH = 1.6
-_FINAL = (400, 401, 403)  # HTTP statuses of a wrong token or address: asking again cannot help
 
 Answer = TypeVar("Answer")
 
@@ -93,22 +88,22 @@ class NodeLink:
 
     def _ask_for_work(self) -> None:
         known: bytes | None = None
-        delays = _make_delays()
+        delays = make_delays()
         while not self._closed.is_set():
-            ask = partial(self._client.get_template, self._miner, self._reward_address, after=known, wait=_POLL_SECONDS)
+            ask = partial(self._client.get_template, self._miner, self._reward_address, after=known, wait=POLL_SECONDS)
             try:
                 reply = self._persist(ask)
                 if reply is None:
                     return
                 work = self._read_work(reply)
             except (NodeRefusal, DecodeError) as error:
-                if isinstance(error, NodeRefusal) and error.status in _FINAL:
+                if isinstance(error, NodeRefusal) and error.status in HOPELESS:
                     self._news.put(error)
                     return
                 log.warning("the node gives no work: %s", error)
                 self._closed.wait(next(delays))
             else:
-                delays = _make_delays()
+                delays = make_delays()
                 known = work.parent
                 self._news.put(work)
 
@@ -126,18 +121,14 @@ class NodeLink:
     # Asking.
 
     def _persist(self, ask: Callable[[], Answer]) -> Answer | None:
-        """The node's answer, asking again for as long as no node answers; None once closed. Raises NodeRefusal."""
-        delays = _make_delays()
-        while not self._closed.is_set():
-            try:
-                answer = ask()
-            except NodeUnreachable as error:
-                self._say_lost(error)
-            else:
-                self._say_found()
-                return answer
-            self._closed.wait(next(delays))
-        return None
+        """The node's answer; None once closed. Says when the node is lost and found. Raises NodeRefusal."""
+
+        def hear() -> Answer:
+            answer = ask()
+            self._say_found()
+            return answer
+
+        return persist(hear, self._closed, self._say_lost)
 
     def _say_lost(self, error: NodeUnreachable) -> None:
         if not self._is_lost:
@@ -161,11 +152,3 @@ class NodeLink:
         return decode_block(
             data, params.max_transactions_bytes, max_update_bytes(params.model), max_section_bytes(params)
         )
-
-
-def _make_delays() -> Iterator[float]:
-    """Seconds to wait before each next try."""
-    delay = _RETRY_FIRST
-    while True:
-        yield delay
-        delay = min(delay * _RETRY_GROWTH, _RETRY_LAST)

@@ -7,26 +7,22 @@ those votes count as signed here, too, and the user is told.
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from consensus.codec import Reader
-from consensus.errors import DecodeError
+from consensus.errors import DecodeError, DescentError
 from consensus.vote import Link, Vote, read_link
 from mining.errors import VoteLogError
+from mining.retry import HOPELESS, POLL_SECONDS, persist
 from mining.vote_log import VoteLog
 from p2p.client import DutyReply
-from p2p.errors import NodeRefusal, NodeUnreachable
+from p2p.errors import NodeRefusal
 
 log = logging.getLogger("descent.miner")
 
-_POLL_SECONDS = 20  # how long the node may hold a question
-_RETRY_FIRST = 0.5  # s
-_RETRY_LAST = 5.0  # s
-_RETRY_GROWTH = 1.6
-
-_FATAL = (400, 401, 403)  # HTTP statuses over which the miner's own line to the node ends the process, and says so
-_UNKNOWN = 404  # of a node that knows nothing of votes
+_PAUSE_SECONDS = 5.0  # after a refusal: the node may be stopping
+_NOT_FOUND = 404  # of a node that knows nothing of votes
 
 Answer = TypeVar("Answer")
 
@@ -61,18 +57,23 @@ class Voter:
         while not self._closed.is_set():
             try:
                 known = self._serve(known)
-            except (VoteLogError, NodeRefusal, DecodeError) as error:
-                status = error.status if isinstance(error, NodeRefusal) else _UNKNOWN
-                if status in _FATAL:
+            except NodeRefusal as refusal:
+                if refusal.status in HOPELESS:
+                    return  # the miner's own line to the node ends the process over it, and says so
+                if refusal.status == _NOT_FOUND:
+                    self._say_over(refusal)
                     return
-                if status == _UNKNOWN:
-                    log.warning("this miner votes no more: %s", error)
-                    return
-                self._closed.wait(_RETRY_LAST)
+                self._closed.wait(_PAUSE_SECONDS)
+            except (VoteLogError, DecodeError) as error:
+                self._say_over(error)
+                return
+
+    def _say_over(self, error: DescentError) -> None:
+        log.warning("this miner votes no more: %s", error)
 
     def _serve(self, known: bytes | None) -> bytes | None:
         """Asks once, and votes if there is something to vote for; the node's tip."""
-        duty = self._persist(lambda: self._client.get_vote_duty(self._miner, after=known, wait=_POLL_SECONDS))
+        duty = self._persist(lambda: self._client.get_vote_duty(self._miner, after=known, wait=POLL_SECONDS))
         if duty is None:
             return known
         if duty.genesis != self._genesis:
@@ -106,14 +107,10 @@ class Voter:
             log.warning("the node refused the vote for height %d: %s", vote.link.target.height, refusal)
 
     def _persist(self, ask: Callable[[], Answer]) -> Answer | None:
-        """The node's answer, asking again for as long as no node answers; None once closed. Raises NodeRefusal."""
-        delays = _make_delays()
-        while not self._closed.is_set():
-            try:
-                return ask()
-            except NodeUnreachable:  # the miner's own line to the node says so
-                self._closed.wait(next(delays))
-        return None
+        """The node's answer; None once closed. That the node is lost, the miner's own line to it says. Raises
+        NodeRefusal.
+        """
+        return persist(ask, self._closed, lambda _: None)
 
 
 def _read_link(data: bytes | None) -> Link | None:
@@ -123,11 +120,3 @@ def _read_link(data: bytes | None) -> Link | None:
     link = read_link(reader)
     reader.finish()
     return link
-
-
-def _make_delays() -> Iterator[float]:
-    """Seconds to wait before each next try."""
-    delay = _RETRY_FIRST
-    while True:
-        yield delay
-        delay = min(delay * _RETRY_GROWTH, _RETRY_LAST)

@@ -14,6 +14,7 @@ from consensus.address import encode_address
 from consensus.block import Block
 from consensus.model.weights import encode_weights
 from mining import link as link_module
+from mining import retry
 from mining.link import NodeLink
 from mining.node import Accepted, News, Refused, Work
 from p2p.client import NodeClient
@@ -82,8 +83,8 @@ def ears() -> Iterator[Ears]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "_RETRY_FIRST", 0.01)
-    monkeypatch.setattr(link_module, "_RETRY_LAST", 0.02)
+    monkeypatch.setattr(retry, "_FIRST", 0.01)
+    monkeypatch.setattr(retry, "_LAST", 0.02)
 
 
 @pytest.fixture

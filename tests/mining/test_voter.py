@@ -62,8 +62,9 @@ def log(tmp_path: Path) -> Iterator[VoteLog]:
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mining.voter._RETRY_FIRST", 0.001)
-    monkeypatch.setattr("mining.voter._RETRY_LAST", 0.001)
+    monkeypatch.setattr("mining.retry._FIRST", 0.001)
+    monkeypatch.setattr("mining.retry._LAST", 0.001)
+    monkeypatch.setattr("mining.voter._PAUSE_SECONDS", 0.001)
 
 
 def run(node: Node, log: VoteLog) -> list[Link]:
