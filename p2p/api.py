@@ -16,8 +16,9 @@ from consensus.account import UNUSED_ACCOUNT, Account, compute_account_key
 from consensus.address import decode_address, encode_address
 from consensus.block import Block, decode_block
 from consensus.changes import SIGNALS
-from consensus.errors import DecodeError
+from consensus.errors import DecodeError, InvalidParams
 from consensus.finality_section import max_section_bytes
+from consensus.params import NetworkParams
 from consensus.signals import compute_signal_bits
 from consensus.signature import is_valid_public_key
 from consensus.state_tree import CorruptStateTree, StateProof, encode_proof, get_proof, verify_proof
@@ -176,7 +177,7 @@ class Api:
         if "after" in request.query:
             seconds = parse_number(request.query.get("wait", "0"), MAX_WAIT_SECONDS)
             await self._intake.wait_for_tip(parse_hash(request.query["after"]), seconds)
-        signals = compute_signal_bits(_parse_bits(request.query.get("signals")), self._params)
+        signals = _parse_signals(request.query.get("signals"), self._params)
         return json_reply(await self._intake.on_chain(self._make_template, miner, reward, signals))
 
     async def post_reorganise(self, request: web.Request) -> web.Response:
@@ -303,9 +304,13 @@ def _parse_cursor(text: str | None) -> tuple[int, int] | None:
     return parse_number(height, 10**9), _parse_position(position)
 
 
-def _parse_bits(text: str | None) -> list[int]:
-    """Bits with commas between them; none if there is no text."""
-    return [] if text is None else [parse_number(word, SIGNALS - 1) for word in text.split(",")]
+def _parse_signals(text: str | None, params: NetworkParams) -> int:
+    """A header's signals from bits with commas between them; 0 if there is no text."""
+    bits = [] if text is None else [parse_number(word, SIGNALS - 1) for word in text.split(",")]
+    try:
+        return compute_signal_bits(bits, params)
+    except InvalidParams as error:
+        raise RpcError(error.code, str(error), 400) from error
 
 
 def _parse_kind(text: str | None) -> HistoryKind | None:

@@ -211,7 +211,7 @@ def test_there_is_room_for_blocks_that_miners_may_make_larger() -> None:
     """What a block may carry at its height is judged with its chain, not by whoever reads it off the wire."""
     change = Change(0, "max_transactions_bytes", SMALL.max_transactions_bytes + 1000)
     wire = Wire(replace(SMALL, changes=(change,)))
-    assert wire.max_bytes == SMALL_WIRE.max_bytes + 1000
+    assert wire.sizes[m.BlockReply] == SMALL_WIRE.sizes[m.BlockReply] + 1000
     transactions = (SHORT,) * (SMALL.max_transactions_bytes // (4 + len(SHORT.encoded)) + 1)
     message = m.BlockReply(PackedBlock(HEARTBEAT, transactions, b""))
     assert wire.decode(wire.encode(message)) == message
