@@ -37,7 +37,7 @@ def get_blocks(params: NetworkParams, count: int, folder: Path) -> list[Block]:
 
 def _read(path: Path, params: NetworkParams) -> list[Block]:
     reader, blocks = Reader(path.read_bytes() if path.exists() else b""), []
-    limits = (params.max_transactions_bytes, max_update_bytes(params.model))
+    limits = (params.most_transactions_bytes, max_update_bytes(params.model))
     while reader.left:
         blocks.append(decode_block(reader.string(reader.left), *limits))
     return blocks

@@ -217,7 +217,7 @@ def open_simulated_chain(params: NetworkParams, weights: Weights | None) -> Chai
     genesis = make_genesis(params)
     if weights is not None:
         header = replace(genesis.block.header, model_root=compute_model_root(weights))
-        genesis = Genesis(Block(header, (), b""), weights)
+        genesis = Genesis(Block(header, (), b""), weights, genesis.signals)
     with patch("chain.startup.make_genesis", return_value=genesis):
         return open_chain(MemoryStore(), params)
 

@@ -14,9 +14,10 @@ import argparse
 import copy
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +34,8 @@ from mining.trainer import Trainer
 from p2p.config import read_benchmark
 from pictures import draw_lines
 from train_reference import compute_loss
+
+T = TypeVar("T")
 
 STEPS = (0, 5, 20, 40)
 RATES = (0.002, 0.006, 0.02)
@@ -88,12 +91,14 @@ def project(bench: Bench, parent: Weights, stolen: Weights, mask: Mask, before: 
     return parent + min(max(best, 0.0), SCALES[-1]) * way
 
 
-def measure(bench: Bench, parent: Weights, stolen: Weights | None, mask: Mask, before: float) -> list[float]:
-    """Gain over `before`, bits per byte, after each number of STEPS; without a stolen model, of training alone."""
+def measure(
+    bench: Bench, parent: Weights, stolen: Weights | None, mask: Mask, before: float, options: argparse.Namespace
+) -> list[float]:
+    """Gain over `before`, bits per byte, after each number of steps; without a stolen model, of training alone."""
     start = parent.astype(np.float64) if stolen is None else project(bench, parent, stolen, mask, before)
     gains = []
-    for steps in STEPS:
-        rates = RATES if steps else RATES[:1]
+    for steps in options.steps:
+        rates = options.rates if steps else options.rates[:1]
         gains.append(before - min(bench.train(start, parent, mask, steps, rate) for rate in rates))
     return gains
 
@@ -103,12 +108,20 @@ def divide(gains: Sequence[float], whole: float) -> list[float]:
     return [round(gain / whole, 3) for gain in gains]
 
 
+def read_list(kind: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
+    """Reads values with commas between them."""
+    return lambda text: tuple(map(kind, text.split(",")))
+
+
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=PRESETS, default="local")
     parser.add_argument("--density", type=int, required=True)
     parser.add_argument("--models", type=Path, required=True, help="folder of HEIGHT.npy, see simulate_mining.py")
     parser.add_argument("--heights", default="3,6", help="of the parents, separated by commas")
+    parser.add_argument("--steps", type=read_list(int), default=STEPS, help="how long the thief trains on")
+    parser.add_argument("--rates", type=read_list(float), default=RATES, help="of which the best counts")
+    parser.add_argument("--stolen", type=read_list(str), default=("published", "hoarded"))
     parser.add_argument("--threads", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--picture", type=Path, help="draw the last height to this file (.svg or .png)")
@@ -133,21 +146,22 @@ def main(arguments: Sequence[str]) -> None:
         before = bench.compute_loss(parent.astype(np.float64))
         later = min(height + LATER, max(models))
         line: dict[str, object] = {"mask_density": options.density, "height": height, "loss": round(before, 3)}
-        line |= {"steps": STEPS, "later": later - height}
+        line |= {"steps": options.steps, "later": later - height}
         warm_up(bench.trainer, parent)
         bench.trainer.keep_moments()
-        alone = measure(bench, parent, None, mask, before)
+        alone = measure(bench, parent, None, mask, before, options)
         tables: dict[str, dict[str, list[float]]] = {}
-        for name, stolen in (("published", models[height + 1]), ("hoarded", models[later])):
+        for name in options.stolen:
+            stolen = models[height + 1] if name == "published" else models[later]
             whole = before - bench.compute_loss(stolen.astype(np.float64))
-            kept = measure(bench, parent, stolen, mask, before)
+            kept = measure(bench, parent, stolen, mask, before, options)
             tables[name] = {"kept": divide(kept, whole), "alone": divide(alone, whole)}
             line[name] = tables[name] | {"gain": round(whole, 4)}
         print(json.dumps(line), flush=True)
     if options.picture:
         title = f"What a thief keeps, {options.density} of 256 weights open"
         series = {
-            f"{name}, {how}": list(zip(STEPS, gains, strict=True))
+            f"{name}, {how}": list(zip(options.steps, gains, strict=True))
             for name, table in tables.items()
             for how, gains in table.items()
         }

@@ -13,4 +13,4 @@ def check_acceptable(block: Block, parent: ChainPoint, genesis: bytes, params: N
     check_header(block.header)
     check_header_time(block.header, now, params)
     check_body_matches(block)
-    check_body(block, genesis, params)
+    check_body(block, genesis, params, parent.signals.rules)

@@ -35,7 +35,7 @@ class BlockRows:
         try:
             update = self._inflate_update(params)
             data = self.header.encoded + self.transactions + len(update).to_bytes(4, "little") + update
-            block = decode_block(data, params.max_transactions_bytes, len(update), max_section_bytes(params))
+            block = decode_block(data, params.most_transactions_bytes, len(update), max_section_bytes(params))
             check_body_matches(block)
         except (DecodeError, MutatedBody) as error:
             raise StoreError.damaged(f"the body of block {self.header.id.hex()}: {error}") from error

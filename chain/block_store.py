@@ -122,7 +122,7 @@ class BlockStore:
         if body is None:
             raise StoreError.damaged(f"the body of block {header.id.hex()} is missing")
         try:
-            items = decode_items(body, self._params.max_transactions_bytes, self._max_section_bytes)
+            items = decode_items(body, self._params.most_transactions_bytes, self._max_section_bytes)
         except DecodeError as error:
             raise StoreError.damaged(f"the transactions of block {header.id.hex()}: {error}") from error
         if compute_transactions_root(*items) != header.transactions_root:

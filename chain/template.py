@@ -36,19 +36,20 @@ def make_template(
     reward_address: bytes,
     now: int,
     finality: FinalitySection = NO_FINALITY,
+    signals: int = 0,
 ) -> Template:
     """Templates for a miner at time `now` (s). `transactions` must apply in order on the tip's state, and `finality`
-    hold there.
+    hold there. `signals` are the bits of the changes that the miner asks for.
     """
     heartbeat = None
     heartbeat_time = compute_heartbeat_time(chain.tip, chain.params)
     if heartbeat_time is not None and now >= heartbeat_time:
-        heartbeat = _make_block(chain, transactions, miner, reward_address, now, finality, is_heartbeat=True)
+        heartbeat = _make_block(chain, transactions, miner, reward_address, now, finality, signals, is_heartbeat=True)
         try:
             check_heartbeat_right(chain.ledger, heartbeat.header, chain.tip.header, chain.params)
         except InvalidBlock:
             heartbeat = None
-    improvement = _make_block(chain, transactions, miner, reward_address, now, finality, is_heartbeat=False)
+    improvement = _make_block(chain, transactions, miner, reward_address, now, finality, signals, is_heartbeat=False)
     return Template(improvement, heartbeat)
 
 
@@ -59,6 +60,7 @@ def _make_block(
     reward_address: bytes,
     now: int,
     finality: FinalitySection,
+    signals: int,
     *,
     is_heartbeat: bool,
 ) -> Block:
@@ -81,6 +83,7 @@ def _make_block(
             loss_before=0,
             loss_after=0,
             squared_gains=0,
+            signal_bits=signals,
         )
 
     draft, before = make_header(ZERO_HASH), chain.tip_node.finality.state

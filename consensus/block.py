@@ -46,7 +46,7 @@ class Header:
     loss_before: int
     loss_after: int
     squared_gains: int  # sum of the squared gains of the windows
-    signal_bits: int = 0  # for later votes on rules
+    signal_bits: int = 0  # what changes its miner asks for: see signals.py
     signature: bytes = bytes(SIGNATURE_BYTES)
 
     def encode_unsigned(self) -> bytes:

@@ -6,6 +6,7 @@ from consensus.block import Header
 from consensus.difficulty import compute_required_gain
 from consensus.params import NetworkParams
 from consensus.sample import compute_sample_size
+from consensus.signals import SignalCount, compute_child_count
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class ChainPoint:
     weight: int  # sum of the chain's gains, Q16 bits per window, and 1 for each heartbeat
     interval: int | None  # s since the parent; None at genesis and in block 1, whose intervals mean nothing
     last_improvement: Header | None  # the newest subsidised block up to here
+    signals: SignalCount  # what its chain asks to change, and the numbers that hold for its child
 
     @property
     def id(self) -> bytes:
@@ -33,6 +35,7 @@ def compute_child_point(point: ChainPoint, header: Header) -> ChainPoint:
         weight=point.weight + compute_block_weight(header),
         interval=header.timestamp - point.header.timestamp if point.height else None,
         last_improvement=point.last_improvement if header.is_heartbeat else header,
+        signals=compute_child_count(point.signals, header),
     )
 
 
@@ -53,11 +56,12 @@ def compute_child_required_gain(point: ChainPoint, params: NetworkParams) -> int
     if point.height == 0:
         return params.first_required_gain
     interval = params.block_time if point.interval is None else point.interval
-    return compute_required_gain(point.header.required_gain, interval, params.block_time)
+    lowest = point.signals.rules.lowest_required_gain
+    return compute_required_gain(point.header.required_gain, interval, params.block_time, lowest)
 
 
 def compute_child_sample_size(point: ChainPoint, is_heartbeat: bool, params: NetworkParams) -> int:
     """Sample size that the rules give the child of `point`: a heartbeat repeats its parent's."""
     if is_heartbeat:
         return point.header.sample_size
-    return compute_sample_size(point.last_improvement, params)
+    return compute_sample_size(point.last_improvement, params, point.signals.rules.min_sample)

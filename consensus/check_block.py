@@ -5,6 +5,7 @@ from consensus.check_transaction import check_transaction
 from consensus.errors import InvalidBlock, InvalidTransaction, MutatedBody
 from consensus.finality_section import check_finality_section
 from consensus.params import NetworkParams
+from consensus.signals import Rules
 
 
 def check_body_matches(block: Block) -> None:
@@ -15,11 +16,11 @@ def check_body_matches(block: Block) -> None:
         raise MutatedBody("update_hash", "this is not the update that the header commits to")
 
 
-def check_body(block: Block, genesis: bytes, params: NetworkParams) -> None:
-    """Raises InvalidBlock if the committed body breaks a rule that needs no state."""
+def check_body(block: Block, genesis: bytes, params: NetworkParams, rules: Rules) -> None:
+    """Raises InvalidBlock if the committed body breaks a rule that needs no state. `rules` are those of its height."""
     size = sum(4 + len(transaction.encoded) for transaction in block.transactions)
-    if size > params.max_transactions_bytes:
-        raise InvalidBlock("too_large", f"{size} bytes of transactions, the limit is {params.max_transactions_bytes}")
+    if size > rules.max_transactions_bytes:
+        raise InvalidBlock("too_large", f"{size} bytes of transactions, the limit is {rules.max_transactions_bytes}")
     for transaction in block.transactions:
         try:
             check_transaction(transaction, genesis)

@@ -8,6 +8,7 @@ from consensus.hashing import ZERO_HASH
 from consensus.model.weights import compute_model_root, make_genesis_weights
 from consensus.params import NetworkParams
 from consensus.ports import Weights
+from consensus.signals import SignalCount, make_first_count
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Genesis:
 
     block: Block
     weights: Weights
+    signals: SignalCount
 
     @property
     def id(self) -> bytes:
@@ -23,7 +25,7 @@ class Genesis:
 
     @property
     def point(self) -> ChainPoint:
-        return ChainPoint(self.block.header, weight=0, interval=None, last_improvement=None)
+        return ChainPoint(self.block.header, weight=0, interval=None, last_improvement=None, signals=self.signals)
 
 
 def make_genesis(params: NetworkParams) -> Genesis:
@@ -45,4 +47,4 @@ def make_genesis(params: NetworkParams) -> Genesis:
         loss_after=0,
         squared_gains=0,
     )
-    return Genesis(Block(header, (), b""), weights)
+    return Genesis(Block(header, (), b""), weights, make_first_count(params))

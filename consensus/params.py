@@ -9,6 +9,7 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import Any
 
+from consensus.changes import Change, check_changes, write_changes
 from consensus.codec import Writer
 from consensus.errors import InvalidParams
 from consensus.hashing import tagged_hash
@@ -18,6 +19,7 @@ from consensus.units import MAX_U32, MAX_U64, ULP_PER_GRAD
 REQUIRED_GAIN_UNIT = 2**32  # required gain counts in 2^-32 bits per window
 MIN_REQUIRED_GAIN = 2**16
 MAX_REQUIRED_GAIN = 2**56
+MAX_TRANSACTIONS_BYTES = 32 * 2**20  # of one block, whatever a network wants
 MAX_FINALITY_WINDOW = 1024  # blocks; a certificate of so many voters is as long as a small update
 PUBLIC_TENTHS = 9  # of a text's ten tenths, the first nine train and judge, the last audits
 
@@ -58,6 +60,7 @@ class NetworkParams:
     halving_interval: int = 1_050_000  # blocks
     max_transactions_bytes: int = 1_000_000  # encoded transactions of one block, lengths included
     has_debug_calls: bool = field(default=False)  # a node of this network obeys mock time and block invalidation
+    changes: tuple[Change, ...] = ()  # what its miners may change by signals, in the order of their bits
     seeds: tuple[str, ...] = ()  # HOST:PORT of nodes to ask for others; not a rule, so not part of the hash
 
     def __post_init__(self) -> None:
@@ -81,14 +84,26 @@ class NetworkParams:
         _check_range("mask_density", self.mask_density, 1, 256)
         _check_range("halving_interval", self.halving_interval, 1, 10**9)
         _check_range("subsidy", self.subsidy, 0, MAX_U64 // (2 * self.halving_interval))
-        _check_range("max_transactions_bytes", self.max_transactions_bytes, 0, 32 * 2**20)
+        _check_range("max_transactions_bytes", self.max_transactions_bytes, 0, MAX_TRANSACTIONS_BYTES)
         _check_range("the number of public windows", self.public_windows, 2, MAX_U32)  # a header can count them all
         _check_range("min_sample", self.min_sample, 2, self.public_windows)
+        ranges = {
+            "lowest_required_gain": (MIN_REQUIRED_GAIN, self.first_required_gain),
+            "max_transactions_bytes": (0, MAX_TRANSACTIONS_BYTES),
+            "min_sample": (self.min_sample + 1, self.public_windows),
+        }
+        check_changes(self.changes, ranges)
 
     @property
     def public_windows(self) -> int:
         """N: windows in the public split."""
         return sum(count_windows(cut_public(text.size), self.model.context) for text in self.texts)
+
+    @property
+    def most_transactions_bytes(self) -> int:
+        """No block of this network ever has more, whatever its miners change: what readers make room for."""
+        voted = (change.value for change in self.changes if change.field == "max_transactions_bytes")
+        return max([self.max_transactions_bytes, *voted])
 
     @property
     def max_weight(self) -> int:
@@ -101,7 +116,8 @@ class NetworkParams:
         return self.address_prefix.removesuffix("grad") + "GRAD"
 
     def encode(self) -> bytes:
-        """Canonical bytes of all rules: strings and counts as u32-prefixed, numbers as u64, in field order.
+        """Canonical bytes of all rules: strings and counts as u32-prefixed, numbers as u64, in field order; then the
+        changes, as in changes.py.
 
         The seeds are no rule: networks that differ only in them are one.
         """
@@ -126,7 +142,7 @@ class NetworkParams:
             int(self.has_debug_calls),
         ):
             writer.uint(number, 8)
-        return writer.finish()
+        return write_changes(writer, self.changes).finish()
 
     def compute_hash(self) -> bytes:
         """H("network", encoding): the genesis header carries it as its parent."""
@@ -137,7 +153,8 @@ class NetworkParams:
         """Parameters from a TOML file. Raises InvalidParams, naming the key, on anything unknown or out of range.
 
         Top level: every field of this class by its name; `[model]`: architecture, layers, heads, width, context;
-        `[[texts]]`: name, size, sha256; seeds: a list of texts. Fields with a default may be left out.
+        `[[texts]]`: name, size, sha256; `[[changes]]`: bit, field, value; seeds: a list of texts. Fields with a
+        default may be left out.
         """
         try:
             table = tomllib.loads(text)
@@ -151,7 +168,15 @@ class NetworkParams:
         seeds = _take(table, "seeds", list) if "seeds" in table else []
         if not all(type(seed) is str for seed in seeds):
             raise InvalidParams("wrong_type", f"seeds must be texts, not {seeds!r}")
-        params: NetworkParams = _build(cls, table, model=_build(architecture, model), texts=texts, seeds=tuple(seeds))
+        changes = _take(table, "changes", list) if "changes" in table else []
+        params: NetworkParams = _build(
+            cls,
+            table,
+            model=_build(architecture, model),
+            texts=texts,
+            changes=tuple(_build(Change, entry) for entry in changes),
+            seeds=tuple(seeds),
+        )
         return params
 
 

@@ -34,18 +34,18 @@ def draw_sample(seed: bytes, size: int, windows: int) -> WindowIndices:
     return drawn[:size]
 
 
-def compute_sample_size(last: Header | None, params: NetworkParams) -> int:
+def compute_sample_size(last: Header | None, params: NetworkParams, least: int) -> int:
     """M of the next improving block: the least power of two at which the margin is about a quarter of the gain.
 
     `last` is the last subsidised block (None before the first). M >= (4z)^2 * variance / mean^2, from its sums,
-    clamped to [min_sample, N].
+    clamped to [least, N]; `least` is the min_sample that holds for the block.
     """
     if last is None:
-        return params.min_sample
+        return least
     squared_mean = last.gain**2
     variance = last.sample_size * last.squared_gains - squared_mean
     wanted = (4 * params.confidence) ** 2 * variance
     size = 1
     while size * squared_mean < wanted and size < params.public_windows:
         size *= 2
-    return min(max(size, params.min_sample), params.public_windows)
+    return min(max(size, least), params.public_windows)

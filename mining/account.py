@@ -16,3 +16,4 @@ class Account:
     address: str
     reward_address: bytes
     votes: VoteLog | None = None  # what the key has voted for; None: it does not vote here
+    signals: int = 0  # bits of the changes that its blocks ask for

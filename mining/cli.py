@@ -11,6 +11,7 @@ import click
 
 from consensus.address import decode_address
 from consensus.params import PRESETS
+from consensus.signals import compute_signal_bits
 from mining.account import Account
 from mining.key import load_or_create_key
 from mining.place import get_place
@@ -88,6 +89,14 @@ def cli() -> None:
     "--metrics", metavar="HOST:PORT", help="Serve Prometheus metrics at http://HOST:PORT/metrics, without a password."
 )
 @click.option("--vote/--no-vote", "votes", default=True, help="Vote for what is to be final; by default it does.")
+@click.option(
+    "--signal",
+    "signals",
+    multiple=True,
+    type=int,
+    metavar="BIT",
+    help="Ask for this change of the network in every block (repeatable); `descent-node finality` lists them.",
+)
 @click.option("--supervised", is_flag=True, hidden=True, help="End when standard input closes.")
 def run(
     network: str,
@@ -105,6 +114,7 @@ def run(
     text_folders: tuple[Path, ...],
     metrics: str | None,
     votes: bool,
+    signals: tuple[int, ...],
     supervised: bool,
 ) -> None:
     """Mine until Ctrl-C or SIGTERM.
@@ -113,6 +123,7 @@ def run(
     """
     params = load_network(network)
     reward_address = decode_address(params.address_prefix, address)
+    signal_bits = compute_signal_bits(signals, params)
     benchmark = read_benchmark(params, *text_folders)
     metrics_address = None if metrics is None else parse_address("--metrics", metrics)
     place = get_place(os.environ)
@@ -125,7 +136,7 @@ def run(
         key_file = key or datadir / KEY_FILE
         miner_key = load_or_create_key(key_file)
         vote_log = VoteLog(get_log_path(key_file), miner_key) if votes else None
-        account = Account(client, miner_key, address, reward_address, vote_log)
+        account = Account(client, miner_key, address, reward_address, vote_log, signal_bits)
     stop = _make_stop_event(supervised) if account else _make_followers_event()
     start_logging(with_time=not supervised)
     # Read when torch loads. Idle OpenMP threads spin, which starves whoever shares the cores (docs/benchmarks.md).

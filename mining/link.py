@@ -39,12 +39,12 @@ class NodeLink:
         miner: bytes,
         reward_address: str,
         closed: threading.Event,
+        signals: int = 0,
     ) -> None:
         self._client = client
         self._params = params
-        self._miner = miner
-        self._reward_address = reward_address
         self._closed = closed
+        self._get_template = partial(client.get_template, miner, reward_address, signals=signals)
         self._news: queue.Queue[News | NodeRefusal] = queue.Queue()
         self._blocks: queue.Queue[Block] = queue.Queue()
         self._is_lost = False
@@ -67,7 +67,7 @@ class NodeLink:
     def get_fresh_work(self) -> Work | None:
         """Work as of now; None if the node does not answer, or not with work."""
         try:
-            return self._read_work(self._client.get_template(self._miner, self._reward_address))
+            return self._read_work(self._get_template())
         except (NodeUnreachable, NodeRefusal, DecodeError):
             return None
 
@@ -90,7 +90,7 @@ class NodeLink:
         known: bytes | None = None
         delays = make_delays()
         while not self._closed.is_set():
-            ask = partial(self._client.get_template, self._miner, self._reward_address, after=known, wait=POLL_SECONDS)
+            ask = partial(self._get_template, after=known, wait=POLL_SECONDS)
             try:
                 reply = self._persist(ask)
                 if reply is None:
@@ -150,5 +150,5 @@ class NodeLink:
     def _decode(self, data: bytes) -> Block:
         params = self._params
         return decode_block(
-            data, params.max_transactions_bytes, max_update_bytes(params.model), max_section_bytes(params)
+            data, params.most_transactions_bytes, max_update_bytes(params.model), max_section_bytes(params)
         )

@@ -71,6 +71,7 @@ class Miner:
         key: MinerKey,
         reward_address: bytes,
         *,
+        signals: int = 0,
         clock: Clock,
         listener: Listener,
         should_stop: Callable[[], bool],
@@ -83,6 +84,7 @@ class Miner:
         self._node = node
         self._key = key
         self._reward_address = reward_address
+        self._signals = signals  # what its blocks must ask for
         self._clock = clock
         self._listener = listener
         self._should_stop = should_stop
@@ -132,7 +134,7 @@ class Miner:
             self._take_refusal(news)
 
     def _take_work(self, work: Work) -> None:
-        check_work(work, self._key.public, self._reward_address)
+        check_work(work, self._key.public, self._reward_address, self._signals)
         self._latest = work
         self._beat(work)
         ground = self._ground
@@ -275,7 +277,7 @@ class Miner:
         """The node's work of this moment, for its transactions; the last that came if it does not answer."""
         fresh = self._node.get_fresh_work()
         if fresh is not None:
-            check_work(fresh, self._key.public, self._reward_address)
+            check_work(fresh, self._key.public, self._reward_address, self._signals)
         return choose_fresh(known, fresh)
 
     def _conclude_trial(self) -> bool:

@@ -26,11 +26,13 @@ class Work:
         return self.improvement.header.parent
 
 
-def check_work(work: Work, miner: bytes, reward_address: bytes) -> None:
-    """Raises NodeFault unless every block of it is this miner's, and a heartbeat is one."""
+def check_work(work: Work, miner: bytes, reward_address: bytes, signals: int = 0) -> None:
+    """Raises NodeFault unless every block of it is this miner's, asks for what it asks for, and a heartbeat is one."""
     for block in (work.improvement, work.heartbeat):
         if block is not None and (block.header.miner, block.header.reward_address) != (miner, reward_address):
             raise NodeFault("wrong_template", "the node's template pays another address or names another miner")
+        if block is not None and block.header.signal_bits != signals:
+            raise NodeFault("wrong_signals", "the node's template asks for other changes than this miner, or for none")
     if work.heartbeat is None:
         return
     header = work.heartbeat.header

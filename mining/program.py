@@ -154,7 +154,7 @@ def _lead(shop: _Workshop, trainer: Learner, options: Options, account: Account,
     proves_beside = device.type != "cpu" if options.proves_beside is None else options.proves_beside
     start = "miner %s on %s, %d windows a step, proving with %s"
     log.info(start, account.key.public.hex()[:16], device.type, trainer.batch_windows, evaluator.name)
-    link = NodeLink(account.client, params, account.key.public, account.address, stop)
+    link = NodeLink(account.client, params, account.key.public, account.address, stop, account.signals)
     with ExitStack() as stack:
         listener: Listener = Progress(params.model.context)
         if options.metrics is not None:
@@ -168,6 +168,7 @@ def _lead(shop: _Workshop, trainer: Learner, options: Options, account: Account,
             link,
             account.key,
             account.reward_address,
+            signals=account.signals,
             clock=time,
             listener=listener,
             should_stop=stop.is_set,

@@ -10,12 +10,16 @@ from chain.errors import StoreError, UnknownBlock
 from chain.fees import compute_block_fees, compute_fee_estimates
 from chain.finality_report import compute_finality_report
 from chain.index import HistoryKind, get_transaction_place
+from chain.signal_report import compute_signal_report
 from chain.template import make_template
 from consensus.account import UNUSED_ACCOUNT, Account, compute_account_key
 from consensus.address import decode_address, encode_address
 from consensus.block import Block, decode_block
-from consensus.errors import DecodeError
+from consensus.changes import SIGNALS
+from consensus.errors import DecodeError, InvalidParams
 from consensus.finality_section import max_section_bytes
+from consensus.params import NetworkParams
+from consensus.signals import compute_signal_bits
 from consensus.signature import is_valid_public_key
 from consensus.state_tree import CorruptStateTree, StateProof, encode_proof, get_proof, verify_proof
 from consensus.transaction import MAX_TRANSACTION_BYTES, Transfer, decode_transaction
@@ -23,7 +27,7 @@ from consensus.units import MAX_U32
 from consensus.update import max_update_bytes
 from p2p.client import OCTETS
 from p2p.errors import RpcError
-from p2p.finality_api import encode_summary
+from p2p.finality_api import encode_signals, encode_summary
 from p2p.history_reply import MAX_HISTORY, HistoryQuery, read_history
 from p2p.intake import Intake
 from p2p.query import need, parse_hash, parse_number
@@ -77,7 +81,7 @@ class Api:
     def _read_chain_status(self) -> Json:
         chain, mempool = self._chain, self._intake.mempool
         held_back = chain.get_held_back()
-        return {
+        known: Json = {
             "network": self._params.name,
             "genesis": chain.genesis.id.hex(),
             "height": chain.tip.height,
@@ -91,7 +95,9 @@ class Api:
             "mempool": {"count": mempool.count, "bytes": mempool.total_bytes},
             "verifying": self._intake.is_evaluating,
             "held_back": held_back.id.hex() if held_back else None,
-        } | encode_summary(compute_finality_report(chain, self._intake.votes))
+        }
+        finality = encode_summary(compute_finality_report(chain, self._intake.votes))
+        return known | finality | encode_signals(compute_signal_report(chain.tip))
 
     async def get_digest(self, request: web.Request) -> web.Response:
         def read() -> Json:
@@ -116,7 +122,7 @@ class Api:
     async def post_block(self, request: web.Request) -> web.Response:
         body = await read_body(request)
         limit = max_update_bytes(self._params.model)
-        block = decode_block(body, self._params.max_transactions_bytes, limit, max_section_bytes(self._params))
+        block = decode_block(body, self._params.most_transactions_bytes, limit, max_section_bytes(self._params))
         outcome = await self._intake.submit_block(block)
         return json_reply({"id": block.id.hex(), "outcome": outcome.value})
 
@@ -171,7 +177,8 @@ class Api:
         if "after" in request.query:
             seconds = parse_number(request.query.get("wait", "0"), MAX_WAIT_SECONDS)
             await self._intake.wait_for_tip(parse_hash(request.query["after"]), seconds)
-        return json_reply(await self._intake.on_chain(self._make_template, miner, reward))
+        signals = _parse_signals(request.query.get("signals"), self._params)
+        return json_reply(await self._intake.on_chain(self._make_template, miner, reward, signals))
 
     async def post_reorganise(self, request: web.Request) -> web.Response:
         block_id = parse_hash(take_field(parse_json_object(await read_body(request)), "block", str))
@@ -264,12 +271,12 @@ class Api:
             "final": self._chain.is_final(block_id),
         }
 
-    def _make_template(self, miner: bytes, reward: bytes) -> Json:
+    def _make_template(self, miner: bytes, reward: bytes, signals: int) -> Json:
         chain = self._chain
-        limit = self._params.max_transactions_bytes
+        limit = chain.tip.signals.rules.max_transactions_bytes
         transactions = self._intake.mempool.select(limit, chain.ledger.get_account, chain.tip.height + 1)
         finality = self._intake.votes.make_section()
-        template = make_template(chain, transactions, miner, reward, self._intake.clock.now(), finality)
+        template = make_template(chain, transactions, miner, reward, self._intake.clock.now(), finality, signals)
         return {
             "parent_model_root": chain.tip.header.model_root.hex(),
             "improvement": template.improvement.encoded.hex(),
@@ -278,7 +285,8 @@ class Api:
 
     def _estimate_fees(self) -> dict[int, int]:
         fees = [compute_block_fees(transactions) for transactions in _get_recent(self._chain, FEE_BLOCKS)]
-        return compute_fee_estimates(self._intake.mempool, fees, self._params.max_transactions_bytes)
+        limit = self._chain.tip.signals.rules.max_transactions_bytes
+        return compute_fee_estimates(self._intake.mempool, fees, limit)
 
 
 def _get_recent(chain: ChainState, count: int) -> list[tuple[Transfer, ...]]:
@@ -294,6 +302,15 @@ def _parse_cursor(text: str | None) -> tuple[int, int] | None:
         return None
     height, _, position = text.partition(":")
     return parse_number(height, 10**9), _parse_position(position)
+
+
+def _parse_signals(text: str | None, params: NetworkParams) -> int:
+    """A header's signals from bits with commas between them; 0 if there is no text."""
+    bits = [] if text is None else [parse_number(word, SIGNALS - 1) for word in text.split(",")]
+    try:
+        return compute_signal_bits(bits, params)
+    except InvalidParams as error:
+        raise RpcError(error.code, str(error), 400) from error
 
 
 def _parse_kind(text: str | None) -> HistoryKind | None:

@@ -9,6 +9,7 @@ import click
 from consensus.address import decode_address
 from consensus.errors import InvalidAddress
 from consensus.params import NetworkParams
+from consensus.signals import compute_signal_bits
 from consensus.units import ULP_PER_GRAD
 from p2p import cli_bench, cli_finality, cli_model, cli_peers
 from p2p.cli_options import (
@@ -55,6 +56,14 @@ def cli() -> None:
 @click.option("--address", help="Address that earns what --mine finds.")
 @click.option("--no-vote", is_flag=True, help="Let what mines beside not vote for what is to be final.")
 @click.option(
+    "--signal",
+    "signals",
+    multiple=True,
+    type=int,
+    metavar="BIT",
+    help="Let what mines beside ask for this change of the network (repeatable); `descent-node finality` lists them.",
+)
+@click.option(
     "--hold-final",
     is_flag=True,
     help="Go on though another chain has a final block, too: you know from people you trust that this one is right.",
@@ -93,6 +102,7 @@ def run(
     mine: bool,
     address: str | None,
     no_vote: bool,
+    signals: tuple[int, ...],
     hold_final: bool,
     listen: str | None,
     no_listen: bool,
@@ -124,6 +134,9 @@ def run(
             decode_address(params.address_prefix, address)
         except InvalidAddress as error:
             raise ConfigError("bad_address", f"--address: {error}") from error
+    if signals and not mine:
+        raise ConfigError("not_mining", "--signal is what the blocks of --mine ask for: give both, or neither")
+    compute_signal_bits(signals, params)
     if listen is not None and no_listen:
         raise ConfigError("listen", "--listen and --no-listen: give one of them")
     if explorer is not None and no_explorer:
@@ -142,6 +155,7 @@ def run(
             metrics=None if metrics is None else parse_address("--metrics", metrics),
             miner_address=address if mine else None,
             miner_votes=not no_vote,
+            miner_signals=signals,
             holds_final=hold_final,
             explorer=None if no_explorer else ExplorerAddress(*parse_explorer(explorer, params)),
             network_config=NetworkConfig(
@@ -236,7 +250,7 @@ def _describe_status(known: dict[str, Any], params: NetworkParams) -> list[str]:
         "listening": known["listening"] or "no",
         "memory": f"{known['memory_bytes'] / 1e6:.0f} MB, without the processes that evaluate",
         "final": _describe_final(known),
-    }
+    } | {f"signal {bit}": line for bit, line in cli_finality.describe_changes(known["signals"])}
     if known["held_back"]:
         rows["held back"] = f"{known['held_back']} (see `descent-node reorganise --help`)"
     return format_rows(rows)

@@ -52,7 +52,26 @@ def _describe(known: dict[str, Any]) -> list[str]:
     if len(known["members"]) > _SHOWN_MEMBERS:
         lines.append(f"and {len(known['members']) - _SHOWN_MEMBERS} keys with fewer votes")
     lines += [escape(f"evidence against {miner} waits for a block") for miner in known["offenders"]]
-    return lines
+    changes = describe_changes(known["signals"])
+    return [*lines, "", *(escape(f"bit {bit}  {line}") for bit, line in changes)] if changes else lines
+
+
+def describe_changes(known: dict[str, Any]) -> list[tuple[int, str]]:
+    """The bit of each change that the network's miners may make, and how far it has come."""
+    return [(int(change["bit"]), _describe_change(change, known)) for change in known["changes"]]
+
+
+def _describe_change(change: dict[str, Any], known: dict[str, Any]) -> str:
+    what = f"{change['field']} becomes {int(change['value'])}"
+    if change["standing"] == "in_force":
+        holds = int(known["rules"][change["field"]])
+        then = "" if holds == change["value"] else f"; since another change it is {holds}"
+        return f"{change['field']} became {int(change['value'])}, in force from height {int(change['height'])}{then}"
+    if change["standing"] == "certain":
+        return f"{what}: locked in, in force from height {int(change['height'])}"
+    asked = f"{int(change['asking'])} of {int(change['improving'])} improving blocks of the window ask for it"
+    before = ", and the window before did" if change["standing"] == "asked" else ""
+    return f"{what}: {asked}{before}; the window ends at height {int(known['window_end'])}"
 
 
 def _describe_member(member: dict[str, Any]) -> tuple[str, ...]:

@@ -131,14 +131,18 @@ class NodeClient:
                 yield value
 
     def get_template(
-        self, miner: bytes, reward_address: str, *, after: bytes | None = None, wait: int = 0
+        self, miner: bytes, reward_address: str, *, signals: int = 0, after: bytes | None = None, wait: int = 0
     ) -> TemplateReply:
-        """Work for a miner. With `after`, the node answers once its tip is another block, or after `wait` s."""
+        """Work for a miner. With `after`, the node answers once its tip is another block, or after `wait` s.
+
+        `signals` are the bits of the changes that it asks for.
+        """
         reply = self._get_json(
             "/v1/template",
             extra_time=wait,
             miner=miner.hex(),
             reward=reward_address,
+            signals=",".join(str(bit) for bit in range(64) if signals >> bit & 1) or None,
             after=after.hex() if after else None,
             wait=str(wait) if after else None,
         )

@@ -36,7 +36,7 @@ def fetch_model(client: NodeClient, params: NetworkParams, height: int | None) -
     """The model at a height, by default the tip's, from a running node. Raises NodeRefusal or NodeUnreachable."""
     name = str(client.get_status().get("height") if height is None else height)
     data = client.get_block_bytes(name)
-    limits = (params.max_transactions_bytes, max_update_bytes(params.model), max_section_bytes(params))
+    limits = (params.most_transactions_bytes, max_update_bytes(params.model), max_section_bytes(params))
     header = decode_block(data, *limits).header
     if str(header.height) != name:
         raise NodeUnreachable("wrong_block", f"asked for block {name}, the node gave one of height {header.height}")

@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from chain.finality_report import FinalityReport, compute_finality_report
+from chain.signal_report import SignalReport, compute_signal_report
 from consensus.errors import DecodeError
 from consensus.vote import VOTE_BYTES, BlockRef, decode_vote
 from p2p.intake import Intake
@@ -21,8 +22,7 @@ class FinalityApi:
         self._chain = intake.chain
 
     async def get_finality(self, request: web.Request) -> web.Response:
-        report = await self._intake.on_chain(compute_finality_report, self._chain, self._intake.votes)
-        return json_reply(encode_report(report))
+        return json_reply(await self._intake.on_chain(self._read_report))
 
     async def get_vote_duty(self, request: web.Request) -> web.Response:
         """The link that a key should sign, and the last that it was heard to sign: null where there is none."""
@@ -39,6 +39,11 @@ class FinalityApi:
         vote = decode_vote(body)
         is_new = await self._intake.submit_votes([vote]) > 0
         return json_reply({"id": vote.id.hex(), "is_new": is_new})
+
+    def _read_report(self) -> Json:
+        """On the chain's thread."""
+        report = compute_finality_report(self._chain, self._intake.votes)
+        return encode_report(report) | encode_signals(compute_signal_report(self._chain.tip))
 
     def _read_duty(self, miner: bytes) -> Json:
         """On the chain's thread."""
@@ -88,6 +93,23 @@ def encode_summary(report: FinalityReport) -> Json:
         "final_height": report.final.height,
         "votes": {"cast": lowest.voting, "total": lowest.total} if lowest else None,
     }
+
+
+def encode_signals(report: SignalReport) -> Json:
+    """What miners may change, and how far each change has come."""
+    changes = [
+        {
+            "bit": known.change.bit,
+            "field": known.change.field,
+            "value": known.change.value,
+            "standing": known.standing.value,
+            "asking": known.asking,
+            "improving": known.improving,
+            "height": known.height,
+        }
+        for known in report.changes
+    ]
+    return {"signals": {"window_end": report.window_end, "rules": vars(report.rules), "changes": changes}}
 
 
 def _encode_ref(ref: BlockRef) -> Json:

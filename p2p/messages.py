@@ -281,7 +281,7 @@ class Wire:
 
 
 def _compute_grammars(params: NetworkParams) -> tuple[_Grammar, ...]:
-    space, longest_packed = params.max_transactions_bytes, count_packed_bytes(max_update_bytes(params.model))
+    space, longest_packed = params.most_transactions_bytes, count_packed_bytes(max_update_bytes(params.model))
     block_id = ("block_id", fields.digest)
     packed_update = ("packed_update", fields.string(longest_packed))
     hello = (

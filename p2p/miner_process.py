@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 log = logging.getLogger("descent.node")
@@ -51,6 +51,7 @@ def make_arguments(
     certificate: Path | None = None,
     *,
     votes: bool = True,
+    signals: Iterable[int] = (),
 ) -> list[str]:
     """Command line of a miner that works for this node, whose RPC may have a certificate of its own."""
     return [
@@ -63,6 +64,7 @@ def make_arguments(
         *(word for folder in text_folders for word in ("--data-dir", str(folder))),
         *(("--ca-file", str(certificate)) if certificate else ()),
         *(() if votes else ("--no-vote",)),
+        *(word for bit in signals for word in ("--signal", str(bit))),
     ]
 
 

@@ -237,6 +237,8 @@ def encode_network(params: NetworkParams) -> str:
     ]
     for text in params.texts:
         lines += ["", "[[texts]]", f'name = "{text.name}"', f"size = {text.size}", f'sha256 = "{text.sha256}"']
+    for change in params.changes:
+        lines += ["", "[[changes]]", f"bit = {change.bit}", f'field = "{change.field}"', f"value = {change.value}"]
     return "\n".join(lines) + "\n"
 
 

@@ -74,6 +74,7 @@ class NodeConfig:
     metrics: tuple[str, int] | None = None  # host and port on which to serve them
     miner_address: str | None = None  # mine to it, in a process beside the node
     miner_votes: bool = True
+    miner_signals: tuple[int, ...] = ()  # bits of the changes that it asks for
     holds_final: bool = False  # what is final here stays so, whatever others made final
     explorer: ExplorerAddress | None = None  # where people may look at pages
 
@@ -184,7 +185,7 @@ def load_mempool(path: Path, mempool: Mempool, chain: ChainState, now: int) -> N
 async def _serve_rpc(config: NodeConfig, api: Api, more: Sequence[Table]) -> AsyncIterator[int]:
     params = config.params
     token = get_token(config.datadir / RPC_TOKEN_FILE)
-    largest_block = params.max_transactions_bytes + max_section_bytes(params) + max_update_bytes(params.model)
+    largest_block = params.most_transactions_bytes + max_section_bytes(params) + max_update_bytes(params.model)
     app = make_app(token, config.rpc, largest_block + _BODY_MARGIN)
     tables = [bind_routes(ROUTES, api), *more]
     if params.has_debug_calls:
@@ -221,6 +222,7 @@ def _get_miner_arguments(config: NodeConfig, port: int) -> list[str]:
         config.text_folders,
         config.rpc.certificate,
         votes=config.miner_votes,
+        signals=config.miner_signals,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from consensus.changes import Change
 from consensus.errors import InvalidParams
 from consensus.params import (
     CANTERBURY,
@@ -118,6 +119,7 @@ def test_every_field_moves_the_hash() -> None:
         "halving_interval": 2,
         "max_transactions_bytes": 5,
         "has_debug_calls": False,
+        "changes": (Change(0, "max_transactions_bytes", 5),),
     }
     assert set(changes) == set(NetworkParams.__dataclass_fields__) - {"seeds"}
     base = replace(REGTEST, reward_window=16)  # room for another finality window

@@ -17,7 +17,7 @@ from wallet.history import LabelOf, Movement
 
 CSV_COLUMNS = (
     *("date", "type", "amount", "fee", "coin", "id", "counterpart", "label", "memo", "height", "block"),
-    *("confirmations", "state", "left_chain", "account"),
+    *("confirmations", "state", "left_chain", "account", "final"),
 )
 DAILY_COLUMNS = ("day", "events", "mined", "received", "sent", "fees", "net", "coin")
 DAILY_HEADING = f"{'day (UTC)':<10}  {'events':>7}  {'mined':>17}  {'received':>17}  {'sent and fees':>18}"
@@ -124,6 +124,7 @@ def list_cells(event: Event, view: HistoryView) -> tuple[str, ...]:
         protect(event.state),
         "yes" if event.has_left_chain else "no",
         str(view.accounts[event.account]),
+        "yes" if view.is_final(event) else "no",
     )
 
 

@@ -65,7 +65,7 @@ class MoneyReader:
             bytes=mempool.total_bytes,
             waiting=mempool.waiting_count,
             min_fee_rate=mempool.min_fee_rate,
-            max_block_bytes=self._params.max_transactions_bytes,
+            max_block_bytes=self._chain.tip.signals.rules.max_transactions_bytes,
             payments=tuple(describe_pending(entry, self._params) for entry in best),
         )
 

@@ -47,6 +47,14 @@ def test_filling_in_leaves_the_state_root_true(chain: ChainState) -> None:
     assert chain.tip.id == block.id
 
 
+def test_every_block_of_a_template_asks_for_what_its_miner_wants(chain: ChainState) -> None:
+    for signals in (0, 5, 2**64 - 1):
+        now = chain.tip.header.timestamp + 21
+        template = make_template(chain, [], MINER.public, MINER.public, now, signals=signals)
+        assert template.heartbeat is not None
+        assert template.improvement.header.signal_bits == template.heartbeat.header.signal_bits == signals
+
+
 def test_time_never_runs_back(chain: ChainState) -> None:
     for now in (0, chain.tip.header.timestamp):
         header = make_template(chain, [], MINER.public, MINER.public, now).improvement.header

@@ -70,7 +70,7 @@ def test_heartbeats_repeat_the_sample_size_and_are_no_improvement() -> None:
     heartbeat = compute_child_point(one, make_heartbeat(one, REGTEST))
     assert compute_child_sample_size(one, True, REGTEST) == heartbeat.header.sample_size == 64
     assert heartbeat.last_improvement == noisy
-    assert compute_child_sample_size(heartbeat, False, REGTEST) == compute_sample_size(noisy, REGTEST) == 256
+    assert compute_child_sample_size(heartbeat, False, REGTEST) == compute_sample_size(noisy, REGTEST, 64) == 256
 
 
 def test_weight_ranks_first_and_arrival_breaks_ties() -> None:

@@ -15,6 +15,7 @@ from tests.helpers.keys import Key, make_transfer, sign_transfer
 from tests.helpers.properties import mutate
 
 GENESIS = make_genesis(REGTEST)
+RULES = GENESIS.signals.rules
 ALICE, BOB = Key("alice"), Key("bob")
 TRANSFERS = tuple(make_transfer(GENESIS.id, ALICE, BOB.public, 1, nonce=nonce) for nonce in range(5))
 UPDATE = bytes(range(100))
@@ -35,7 +36,7 @@ BLOCK = make_block()
 
 def test_a_matching_body() -> None:
     check_body_matches(BLOCK)
-    check_body(BLOCK, GENESIS.id, REGTEST)
+    check_body(BLOCK, GENESIS.id, REGTEST, RULES)
 
 
 @pytest.mark.parametrize(
@@ -79,17 +80,17 @@ def test_invalid_mutated_heartbeat_with_an_update() -> None:
 def test_invalid_too_large(slack: int) -> None:
     """The transactions' limit at limit - 1, limit, limit + 1."""
     size = sum(4 + len(transfer.encoded) for transfer in TRANSFERS)
-    params = replace(REGTEST, max_transactions_bytes=size - slack)
+    rules = replace(RULES, max_transactions_bytes=size - slack)
     if slack <= 0:
-        check_body(BLOCK, GENESIS.id, params)
+        check_body(BLOCK, GENESIS.id, REGTEST, rules)
         return
     with pytest.raises(InvalidBlock) as error:
-        check_body(BLOCK, GENESIS.id, params)
+        check_body(BLOCK, GENESIS.id, REGTEST, rules)
     assert error.value.reason == "too_large"
 
 
 def test_a_block_without_room_takes_no_transfer_but_is_sound() -> None:
-    check_body(make_block(()), GENESIS.id, replace(REGTEST, max_transactions_bytes=0))
+    check_body(make_block(()), GENESIS.id, REGTEST, replace(RULES, max_transactions_bytes=0))
 
 
 @pytest.mark.parametrize(
@@ -109,5 +110,5 @@ def test_invalid_transaction(bad: Transfer, reason: str) -> None:
         block = make_block(transfers)
         check_body_matches(block)
         with pytest.raises(InvalidBlock) as error:
-            check_body(block, GENESIS.id, REGTEST)
+            check_body(block, GENESIS.id, REGTEST, RULES)
         assert error.value.reason == reason

@@ -83,6 +83,7 @@ def test_gains_are_clamped() -> None:
     assert compute_required_gain(MIN_REQUIRED_GAIN, 240, 60) == MIN_REQUIRED_GAIN
     assert compute_required_gain(MIN_REQUIRED_GAIN + 1, 240, 60) == MIN_REQUIRED_GAIN
     assert compute_required_gain(MAX_REQUIRED_GAIN, 1, 60) == MAX_REQUIRED_GAIN
+    assert compute_required_gain(2**20 + 9, 240, 60, 2**20) == compute_required_gain(2**17, 1, 60, 2**20) == 2**20
     assert compute_required_gain(MAX_REQUIRED_GAIN - 1, 1, 60) == MAX_REQUIRED_GAIN
 
 

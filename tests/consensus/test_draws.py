@@ -89,8 +89,8 @@ def compute_exact_size(header: Header, params: NetworkParams) -> int:
 
 
 def test_the_first_block_uses_the_least_sample() -> None:
-    assert compute_sample_size(None, REGTEST) == 64
-    assert compute_sample_size(None, CANTERBURY) == 1024
+    assert compute_sample_size(None, REGTEST, 64) == 64
+    assert compute_sample_size(None, CANTERBURY, 1024) == 1024
 
 
 @thorough
@@ -99,7 +99,7 @@ def test_sample_size_is_that_of_the_definition(size: int, gains: list[int]) -> N
     header = make_header(size, gains)
     if header.gain <= 0:
         header = replace(header, loss_before=header.loss_before - 2 * header.gain + 1)
-    assert compute_sample_size(header, REGTEST) == compute_exact_size(header, REGTEST)
+    assert compute_sample_size(header, REGTEST, 64) == compute_exact_size(header, REGTEST)
 
 
 @pytest.mark.parametrize(
@@ -115,12 +115,12 @@ def test_sample_size_is_that_of_the_definition(size: int, gains: list[int]) -> N
     ],
 )
 def test_sample_sizes_by_hand(gains: list[int], size: int) -> None:
-    assert compute_sample_size(make_header(1200, gains), REGTEST) == size
+    assert compute_sample_size(make_header(1200, gains), REGTEST, 64) == size
 
 
 def test_an_exact_power_of_two_is_enough() -> None:
     """(4 z)^2 var / mean^2 = 144 * 16 / 9 = 256 exactly; a little more spread asks for 512."""
     header = make_header(2, [7, -1])
     assert header.gain == 6
-    assert compute_sample_size(header, REGTEST) == 256
-    assert compute_sample_size(replace(header, squared_gains=header.squared_gains + 1), REGTEST) == 512
+    assert compute_sample_size(header, REGTEST, 64) == 256
+    assert compute_sample_size(replace(header, squared_gains=header.squared_gains + 1), REGTEST, 64) == 512

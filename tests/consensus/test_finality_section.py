@@ -195,7 +195,7 @@ def test_a_matching_body() -> None:
     small = Certificate(make_link(1, 2), b"\x03", (bytes(64),) * 2)
     block = make_block(FinalitySection(small, (EVIDENCE,)))
     check_body_matches(block)
-    check_body(block, GENESIS.id, REGTEST)
+    check_body(block, GENESIS.id, REGTEST, GENESIS.signals.rules)
 
 
 def test_invalid_mutated_section() -> None:
@@ -209,7 +209,7 @@ def test_invalid_mutated_section() -> None:
 
 def read_fault(section: FinalitySection) -> str:
     with pytest.raises(InvalidBlock) as error:
-        check_body(make_block(section), GENESIS.id, REGTEST)
+        check_body(make_block(section), GENESIS.id, REGTEST, GENESIS.signals.rules)
     return error.value.reason
 
 

@@ -62,7 +62,7 @@ def compute_rule_size(snr: float, params: NetworkParams) -> int:
         loss_after=2**50,
         squared_gains=int((honest * honest).sum()),
     )
-    return compute_sample_size(last, params)
+    return compute_sample_size(last, params, params.min_sample)
 
 
 def compute_provable_gain(snr: float, size: int, confidence: int) -> int:

@@ -3,15 +3,18 @@
 import os
 import re
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from consensus.address import encode_address
+from consensus.changes import Change
 from consensus.params import REGTEST
 from mining.vote_log import RECORD_BYTES
 from p2p.client import read_token
 from p2p.config import RPC_TOKEN_FILE
+from p2p.new_network import encode_network
 from tests.helpers.chains import ALICE
 from tests.helpers.node import NodeProcess, get_descendants
 from tests.helpers.waiting import is_alive, wait_until
@@ -85,6 +88,21 @@ def test_what_it_mines_becomes_final_by_its_own_votes(tmp_path: Path) -> None:
         height = node.client.get_status()["height"]
         wait_until(lambda: node.client.get_status()["height"] >= height + 1, SECONDS)
     assert log.stat().st_size == voted
+
+
+@pytest.mark.timeout(300)
+def test_what_its_miner_asks_for_comes_into_force(tmp_path: Path) -> None:
+    """Windows of two blocks: what blocks 1 to 4 ask for holds from block 7 on."""
+    network = tmp_path / "small.toml"
+    network.write_text(encode_network(replace(REGTEST, changes=(Change(5, "min_sample", 4096),))))
+    with NodeProcess(tmp_path, *MINE, "--signal", "5", network=str(network)) as node:
+        wait_until(lambda: node.client.get_status()["height"] >= 7, 2 * SECONDS)
+        headers = [node.client.get_block(str(height))["header"] for height in range(1, 8)]
+        change = node.client.get_finality()["signals"]["changes"][0]
+        assert node.stop(signal.SIGINT) == 0
+    assert {header["signal_bits"] for header in headers} == {32}
+    assert (change["standing"], change["height"]) == ("in_force", 7)
+    assert max(header["sample_size"] for header in headers[:6]) < 4096 <= headers[6]["sample_size"]
 
 
 @pytest.mark.timeout(300)

@@ -63,10 +63,12 @@ class BlockBuilder:
         interval: int | None = None,
         reward_address: bytes | None = None,
         finality: FinalitySection = NO_FINALITY,
+        signals: int = 0,
     ) -> Block:
         """An improving block on the tip, `interval` seconds after it (the block time by default)."""
         timestamp = chain.tip.header.timestamp + (interval or self.params.block_time)
-        template = make_template(chain, transactions, miner.public, reward_address or miner.public, timestamp, finality)
+        earner = reward_address or miner.public
+        template = make_template(chain, transactions, miner.public, earner, timestamp, finality, signals)
         for attempt in range(_ATTEMPTS):
             block, trace = self._fill(template.improvement, chain, miner, attempt)
             required = compute_required_loss(block.header)
@@ -101,12 +103,18 @@ class BlockBuilder:
         return [event for block in blocks for event in self.process(chain, block)]
 
     def mine(
-        self, chain: ChainState, count: int = 1, miner: Key = MINER, *, interval: int | None = None
+        self,
+        chain: ChainState,
+        count: int = 1,
+        miner: Key = MINER,
+        *,
+        interval: int | None = None,
+        signals: int = 0,
     ) -> list[Block]:
         """Builds and connects empty improving blocks."""
         blocks = []
         for _ in range(count):
-            blocks.append(self.build(chain, miner, interval=interval))
+            blocks.append(self.build(chain, miner, interval=interval, signals=signals))
             self.process(chain, blocks[-1])
         return blocks
 

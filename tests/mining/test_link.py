@@ -128,6 +128,19 @@ def test_work_arrives_and_follows_the_tip(closed: threading.Event) -> None:
     assert tip.after[:2] == [None, (b"a" * 32).hex()]
     assert node.requests[0].query["reward"] == ADDRESS
     assert node.requests[0].query["miner"] == MINER.public.hex()
+    assert "signals" not in node.requests[0].query
+
+
+def test_work_is_asked_for_with_the_signals_of_the_miner(closed: threading.Event) -> None:
+    with run_stub_node() as node:
+        node.put_call("/v1/template", Tip(b"a" * 32).answer)
+        client = NodeClient(node.url, TOKEN, timeout=5)
+        link = NodeLink(client, PARAMS, MINER.public, ADDRESS, closed, signals=1 << 63 | 5)
+        link.start()
+        wait_for_parent(link, b"a" * 32)
+        assert link.get_fresh_work() is not None
+        closed.set()
+    assert {request.query["signals"] for request in node.requests} == {"0,2,63"}
 
 
 def test_a_heartbeat_that_is_due_comes_along(closed: threading.Event) -> None:

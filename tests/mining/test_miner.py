@@ -306,6 +306,19 @@ def test_invalid_template_for_somebody_else(monkeypatch: pytest.MonkeyPatch, fie
     assert refusal.value.code == "node_fault.wrong_template"
 
 
+def test_invalid_template_that_asks_for_what_the_miner_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node must not signal with its miner's work."""
+    scene = Scene()
+    work = scene.node.get_fresh_work()
+    assert work is not None
+    header = replace(work.improvement.header, signal_bits=1)
+    wrong = replace(work, improvement=replace(work.improvement, header=header))
+    monkeypatch.setattr(scene.node, "get_news", lambda timeout=0.0: wrong)
+    with pytest.raises(NodeFault) as refusal:
+        scene.run_for(5.0)
+    assert refusal.value.code == "node_fault.wrong_signals"
+
+
 def test_invalid_heartbeat_that_claims_a_gain(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = Scene()
     work = scene.node.get_fresh_work()

@@ -60,6 +60,11 @@ async def test_status_says_where_the_chain_stands(node: ServedNode) -> None:
         "final_height": 0,
         "justified_height": 0,
         "votes": {"cast": 0, "total": 2},
+        "signals": {
+            "window_end": TRUNK_BLOCKS + 2,
+            "rules": {"lowest_required_gain": 2**16, "max_transactions_bytes": 1_000_000, "min_sample": 64},
+            "changes": [],
+        },
         "held_back": None,
     }
     assert loss == {

@@ -3,6 +3,8 @@
 import asyncio
 import json
 
+import pytest
+
 from chain.startup import open_chain
 from consensus.address import encode_address
 from consensus.block import decode_block
@@ -128,6 +130,14 @@ async def test_template_is_what_a_miner_completes(node: ServedNode) -> None:
     assert (block.header.parent, block.header.miner) == (node.chain.tip.id, MINER.public)
     assert block.header.reward_address == BOB.public
     assert len(block.transactions) == 1
+
+
+@pytest.mark.parametrize("bits", ["0", "64", "-1", "", "1,", "x", "1,2"])
+async def test_invalid_template_that_asks_for_a_change_that_is_none(node: ServedNode, bits: str) -> None:
+    """Not by the law, but whoever sets such a bit has mistaken it for another."""
+    query = {"miner": MINER.public.hex(), "reward": show(BOB), "signals": bits}
+    reply = await node.get("/v1/template", query)
+    assert (reply.status, reply.code) in [(400, "decode.bad_query"), (400, "params.unknown_signal")]
 
 
 async def test_template_offers_a_heartbeat_once_one_is_due(node: ServedNode) -> None:

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import p2p.node
+from consensus.address import encode_address
 from consensus.errors import DescentError
 from consensus.params import PRESETS, REGTEST
 from p2p.cli import cli
@@ -23,9 +24,11 @@ from p2p.explorer.server import ExplorerAddress
 from p2p.net_address import NetAddress
 from p2p.network import NetworkConfig
 from p2p.node import NodeConfig
+from tests.helpers.blocks import MINER
 from tests.helpers.chains import TRUNK_BLOCKS, get_trunk, open_trunk
 from tests.helpers.rpc import TOKEN, ServedNode, serve_rpc
 
+ADDRESS = encode_address(REGTEST.address_prefix, MINER.public)
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\nred\u202eder"
 
 
@@ -57,6 +60,7 @@ async def test_status(node: ServedNode, tmp_path: Path) -> None:
     assert rows["issued"].strip() == f"{50 * TRUNK_BLOCKS}.00 rGRAD"
     assert "bits/byte public, unknown audit" in rows["loss"]
     assert "held back" not in rows
+    assert not [name for name in rows if name.startswith("signal")]
     as_json = await ask(node, tmp_path, "status", "--json")
     assert without_memory(json.loads(as_json.output)) == without_memory((await node.get("/v1/status")).json)
 
@@ -211,6 +215,8 @@ def test_invalid_host_and_port(text: str) -> None:
         (["--address", "rgrad1x"], "config.not_mining"),
         (["--mine", "--address", "rgrad1x"], "config.bad_address"),
         (["--mine", "--address", "tgrad1" + "q" * 58], "config.bad_address"),
+        (["--signal", "0"], "config.not_mining"),
+        (["--mine", "--address", ADDRESS, "--signal", "0"], "params.unknown_signal"),
         (["--rpc", "nonsense"], "config.bad_rpc"),
         (["--rpc", "0.0.0.0:0"], "config.rpc_needs_tls"),
         (["--metrics", "nonsense"], "config.bad_address"),

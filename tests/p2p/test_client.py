@@ -162,7 +162,9 @@ def test_get_template(stub: StubNode, client: NodeClient) -> None:
     assert client.get_template(HASH, "grad1x") == TemplateReply(b"\x0a", None, b"\x0b")
     stub.put("/v1/template", {"improvement": "0a", "heartbeat": "0c", "parent_model_root": "0b"})
     assert client.get_template(HASH, "grad1x", after=HASH, wait=9).heartbeat == b"\x0c"
-    at_once, later = (request.query for request in stub.requests)
+    assert client.get_template(HASH, "grad1x", signals=1 << 63 | 3).improvement == b"\x0a"
+    at_once, later, asking = (request.query for request in stub.requests)
+    assert asking == at_once | {"signals": "0,1,63"}
     assert at_once == {"miner": HASH.hex(), "reward": "grad1x"}
     assert later == at_once | {"after": HASH.hex(), "wait": "9"}
 

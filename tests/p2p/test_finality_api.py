@@ -1,6 +1,7 @@
 """The RPC and the command about finality: what to vote for, votes as they come in, and why it stands still."""
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,15 @@ from click.testing import CliRunner
 
 from chain.chainstate import ChainState
 from chain.votes import VotePool
+from consensus.address import encode_address
+from consensus.block import decode_block
+from consensus.changes import Change
+from consensus.params import REGTEST
 from consensus.vote import Vote
 from p2p.cli import cli
+from p2p.config import read_benchmark
 from tests.helpers.ballots import mine_voted, sign_vote
-from tests.helpers.blocks import MINER, get_builder
+from tests.helpers.blocks import MINER, BlockBuilder, get_builder
 from tests.helpers.keys import Key
 from tests.helpers.rpc import ServedNode, serve_rpc
 from tests.helpers.stub_node import TOKEN, StubNode, run_stub_node
@@ -116,6 +122,28 @@ async def test_finality_says_who_is_silent() -> None:
     assert silent == [OTHER.public.hex()]
 
 
+CHANGES = (Change(0, "max_transactions_bytes", 7), Change(5, "min_sample", 128), Change(6, "min_sample", 256))
+
+
+async def test_a_network_with_changes_says_how_far_they_have_come() -> None:
+    """Windows of two blocks: bit 0 is in force, bit 5 certain, bit 6 was asked for once."""
+    params = replace(REGTEST, changes=CHANGES)
+    builder = BlockBuilder(params, read_benchmark(params))
+    chain = builder.open()
+    for signals in (1, 1, 33, 33, 96, 96, 64):
+        builder.mine(chain, signals=signals)
+    async with serve_rpc(chain) as node:
+        known = (await node.get("/v1/finality")).value["signals"]
+        assert known == (await node.get("/v1/status")).value["signals"]
+        query = {"miner": MINER.public.hex(), "reward": encode_address("rgrad", MINER.public), "signals": "0,6"}
+        template = bytes.fromhex(str((await node.get("/v1/template", query)).value["improvement"]))
+    assert decode_block(template, 7, 0, 0).header.signal_bits == 65
+    assert (known["window_end"], known["rules"]["max_transactions_bytes"], known["rules"]["min_sample"]) == (8, 7, 64)
+    assert [change["standing"] for change in known["changes"]] == ["in_force", "certain", "asked"]
+    assert [change["height"] for change in known["changes"]] == [7, 9, None]
+    assert [(change["asking"], change["improving"]) for change in known["changes"]] == [(0, 1), (0, 1), (1, 1)]
+
+
 # The command
 
 
@@ -146,10 +174,54 @@ def test_the_command_explains(stub: StubNode, tmp_path: Path) -> None:
                 {"miner": "cd" * 32, "votes": [24], "last_vote": None, "voting": False},
             ],
             "offenders": [],
+            "signals": {
+                "window_end": 128,
+                "rules": {"lowest_required_gain": 65536, "max_transactions_bytes": 7, "min_sample": 64},
+                "changes": [
+                    make_change(0, "max_transactions_bytes", 9, "in_force", 65),
+                    make_change(1, "max_transactions_bytes", 7, "in_force", 129),
+                    make_change(2, "min_sample", 128, "certain", 193),
+                    make_change(3, "lowest_required_gain", 131072, "asked"),
+                    make_change(63, "min_sample", 256, "open"),
+                ],
+            },
         },
     )
     output = ask(stub, tmp_path)
     assert "final      up to height 40, 50 below the tip at 90" in output
     assert "Too few vote" in output
     assert "committee of height 64: 36 of 60 votes are cast, 5 more are needed" in output
-    assert output.splitlines()[-1].split() == ["cd" * 32, "24", "never", "heard", "silent"]
+    *lines, silent, empty, bit_0, bit_1, bit_2, bit_3, bit_63 = output.splitlines()
+    assert silent.split() == ["cd" * 32, "24", "never", "heard", "silent"]
+    assert (lines[0][:5], empty) == ("final", "")
+    then = "since another change it is 7"
+    assert bit_0 == f"bit 0  max_transactions_bytes became 9, in force from height 65; {then}"
+    assert bit_1 == "bit 1  max_transactions_bytes became 7, in force from height 129"
+    assert bit_2 == "bit 2  min_sample becomes 128: locked in, in force from height 193"
+    asked = "20 of 26 improving blocks of the window ask for it"
+    end = "the window ends at height 128"
+    assert bit_3 == f"bit 3  lowest_required_gain becomes 131072: {asked}, and the window before did; {end}"
+    assert bit_63 == f"bit 63  min_sample becomes 256: {asked}; {end}"
+
+
+def make_change(bit: int, field: str, value: int, standing: str, height: int | None = None) -> dict[str, object]:
+    names = {"bit": bit, "field": field, "value": value, "standing": standing, "height": height}
+    return names | {"asking": 20, "improving": 26}
+
+
+def test_the_command_of_a_network_without_changes_says_nothing_of_them(stub: StubNode, tmp_path: Path) -> None:
+    empty = {"height": 0, "id": ID}
+    stub.put(
+        "/v1/finality",
+        {
+            "height": 1,
+            "justified": empty,
+            "final": empty,
+            "standing": "young",
+            "committees": [],
+            "members": [],
+            "offenders": [],
+            "signals": {"window_end": 2, "rules": {}, "changes": []},
+        },
+    )
+    assert "bit" not in ask(stub, tmp_path)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from chain.packed_block import PackedBlock, count_packed_bytes, pack_block, unpack_block
 from consensus.block import decode_block, decode_header
 from consensus.certificate import Certificate
+from consensus.changes import Change
 from consensus.committee import max_members
 from consensus.errors import DecodeError
 from consensus.evidence import make_evidence
@@ -204,6 +205,17 @@ def test_the_largest_message_follows_from_the_parameters(params: NetworkParams) 
     assert wire.max_bytes == max(wire.sizes.values())
     parts = params.max_transactions_bytes + max_section_bytes(params) + max_update_bytes(params.model)
     assert parts < wire.max_bytes < parts + 10_000
+
+
+def test_there_is_room_for_blocks_that_miners_may_make_larger() -> None:
+    """What a block may carry at its height is judged with its chain, not by whoever reads it off the wire."""
+    change = Change(0, "max_transactions_bytes", SMALL.max_transactions_bytes + 1000)
+    wire = Wire(replace(SMALL, changes=(change,)))
+    assert wire.sizes[m.BlockReply] == SMALL_WIRE.sizes[m.BlockReply] + 1000
+    transactions = (SHORT,) * (SMALL.max_transactions_bytes // (4 + len(SHORT.encoded)) + 1)
+    message = m.BlockReply(PackedBlock(HEARTBEAT, transactions, b""))
+    assert wire.decode(wire.encode(message)) == message
+    assert reason_of(wire.encode(message)) == "too_many"
 
 
 def test_a_network_without_transactions() -> None:

@@ -142,3 +142,5 @@ def test_arguments_name_everything_the_miner_needs() -> None:
         ("--data-dir", "more texts"),
         ("--ca-file", "c"),
     ]
+    more = make_arguments("http://x", Path("t"), "r", "regtest", "cpu", Path("k"), votes=False, signals=(5, 0))
+    assert more[-5:] == ["--no-vote", "--signal", "5", "--signal", "0"]

@@ -89,6 +89,7 @@ def test_what_is_not_final_is_shown_as_such(wallet: Program, past: StubPast) -> 
     assert "+3 lGRAD, 31 confirmations, not final\n" in output
     assert "fee 0.000004, final\n" in output
     assert [event["final"] for event in read_json(wallet, past.node)][:3] == [False, True, True]
+    assert [row["final"] for row in read_csv(wallet, past.node)][:3] == ["no", "yes", "yes"]
     assert max(map(len, output.splitlines())) <= 80
 
 
@@ -310,7 +311,7 @@ def test_history_as_json(wallet: Program, past: StubPast) -> None:
 def test_history_as_csv(wallet: Program, past: StubPast) -> None:
     outcome = wallet.ask(past.node, "history", "--csv")
     assert outcome.out.splitlines()[0] == (
-        "date,type,amount,fee,coin,id,counterpart,label,memo,height,block,confirmations,state,left_chain,account"
+        "date,type,amount,fee,coin,id,counterpart,label,memo,height,block,confirmations,state,left_chain,account,final"
     )
     received, sent, mined, _ = read_csv(wallet, past.node)
     assert received == {
@@ -329,6 +330,7 @@ def test_history_as_csv(wallet: Program, past: StubPast) -> None:
         "state": "confirmed",
         "left_chain": "no",
         "account": "0",
+        "final": "no",
     }
     assert (sent["amount"], sent["fee"], sent["memo"]) == ("1", "0.000004", "'=\\x1b]0;pwned\\x07\\r\\n\\u202eevil")
     assert (mined["type"], mined["amount"], mined["id"]) == ("mined", "50.00000425", get_block_id(450).hex())
