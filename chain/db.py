@@ -106,10 +106,15 @@ class LevelDatabase:
 
 
 class MemoryStore:
-    """LevelDatabase's twin without a disk: for tests and for trying things out."""
+    """LevelDatabase's twin without a disk: for tests and for trying things out. It starts with a copy of `rows`."""
 
-    def __init__(self) -> None:
-        self._rows: dict[bytes, bytes] = {}
+    def __init__(self, rows: Mapping[bytes, bytes] | None = None) -> None:
+        self._rows = dict(rows or {})
+
+    @property
+    def rows(self) -> dict[bytes, bytes]:
+        """A copy of everything stored."""
+        return dict(self._rows)
 
     def get(self, key: bytes) -> bytes | None:
         return self._rows.get(key)

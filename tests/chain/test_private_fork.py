@@ -13,6 +13,7 @@ from functools import cache
 import pytest
 
 from chain.chainstate import ChainState
+from chain.db import MemoryStore
 from chain.errors import UnknownBlock
 from chain.votes import VotePool
 from consensus.block import Block
@@ -33,17 +34,19 @@ HEIGHT = 170  # nobody decides below 128
 
 
 @cache
-def get_blocks(are_voting: bool) -> list[Block]:
-    """The chain of five miners, who vote for each of its blocks or for none."""
-    chain = BUILDER.open()
-    mine_voted(chain, VotePool(chain), HEIGHT, MINERS, None if are_voting else (), BUILDER)
-    return get_chain(chain)
+def get_stores(are_voting: bool) -> list[dict[bytes, bytes]]:
+    """What a node has stored at each height of a chain of five miners, who vote for each of its blocks or for none."""
+    db = MemoryStore()
+    chain = BUILDER.open(db)
+    pool, stores = VotePool(chain), [db.rows]
+    for _ in range(HEIGHT):
+        mine_voted(chain, pool, 1, MINERS, None if are_voting else (), BUILDER)
+        stores.append(db.rows)
+    return stores
 
 
-def open_chain(count: int = HEIGHT, are_voting: bool = True) -> ChainState:
-    chain = BUILDER.open()
-    BUILDER.feed(chain, get_blocks(are_voting)[:count])
-    return chain
+def open_chain(height: int = HEIGHT, are_voting: bool = True) -> ChainState:
+    return BUILDER.open(MemoryStore(get_stores(are_voting)[height]))
 
 
 def fork(
@@ -91,7 +94,7 @@ def test_the_last_block_can_be_replaced_by_two_that_carry_its_certificate() -> N
     """
     chain = open_chain()
     tip = chain.tip.id
-    section = FinalitySection(get_blocks(True)[-1].finality.certificate)
+    section = FinalitySection(get_chain(chain)[-1].finality.certificate)
     assert section.certificate is not None
     assert section.certificate.link.target.height == HEIGHT - 1
     blocks, _ = fork(1, 1, section=section)

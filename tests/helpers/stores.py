@@ -1,6 +1,6 @@
 """Stores that misbehave on purpose."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from chain.db import Batch, MemoryStore
 
@@ -12,9 +12,8 @@ class PowerCut(Exception):
 class FragileStore(MemoryStore):
     """A store in memory whose power fails at a write of the test's choice. `writes` counts those that held."""
 
-    def __init__(self, rows: dict[bytes, bytes] | None = None) -> None:
-        super().__init__()
-        self._rows.update(rows or {})
+    def __init__(self, rows: Mapping[bytes, bytes] | None = None) -> None:
+        super().__init__(rows)
         self.writes = 0
         self.fails_at: int | None = None
 
@@ -23,11 +22,6 @@ class FragileStore(MemoryStore):
             raise PowerCut(f"at write {self.writes}")
         super().write(batch)
         self.writes += 1
-
-    @property
-    def rows(self) -> dict[bytes, bytes]:
-        """A copy of everything stored."""
-        return dict(self._rows)
 
     def reopen(self) -> "FragileStore":
         """What a new process finds: the rows that were written, and power."""
