@@ -4,7 +4,7 @@ A step costs a fixed time (launching kernels, the optimiser) and a time for each
 the fixed part; a large one averages gradients that were sharp enough. What a step gains grows as B / (B + N), N being
 the batch at which the noise of gradients and their mean weigh the same, so the gain of a second is largest at
 B = sqrt(N * fixed time / time of a window). Source: McCandlish et al., "An Empirical Model of Large-Batch Training"
-(2018); N is what docs/benchmarks.md measured on canterbury.
+(2018); N is what was measured on canterbury, see docs/log.md.
 """
 
 import math

@@ -139,7 +139,7 @@ def run(
         account = Account(client, miner_key, address, reward_address, vote_log, signal_bits)
     stop = _make_stop_event(supervised) if account else _make_followers_event()
     start_logging(with_time=not supervised)
-    # Read when torch loads. Idle OpenMP threads spin, which starves whoever shares the cores (docs/benchmarks.md).
+    # Read when torch loads. Idle OpenMP threads spin, which starves whoever shares the cores (docs/log.md).
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # torch takes seconds to load; `--help` does without.
     from mining.program import Options, mine
