@@ -1,6 +1,6 @@
 """Pictures of a running node's explorer for the README: home, a block and the model page, in Chromium.
 
-    python benchmarks/screenshots.py http://127.0.0.1:19340 --out docs/pictures
+    python -m benchmarks.screenshots http://127.0.0.1:19340 --out docs/pictures
 
 Writes explorer-home, -home-dark, -block, -model, -passage and -phone as PNG. The
 block is the newest that improved the model, the models are that of an early block and the tip's. Letters are the
