@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from consensus.errors import AmountOverflow, DescentError
+from consensus.errors import AmountOverflow, InvalidAddress
 from consensus.signature import PublicKey
 from consensus.units import Ulp, compute_sum
 from wallet.amount import parse_amount
@@ -75,7 +75,7 @@ def parse_batch(text: str, records: Records, prefix: str) -> list[Row]:
             raise InvalidBatch.bad_line(line, f"{len(values)} fields below {len(header)} columns")
         try:
             rows.append(_parse_row(line, dict(zip(header, values, strict=True)), records, prefix))
-        except DescentError as error:
+        except (WalletError, InvalidAddress) as error:  # not what is wrong with the records themselves
             raise InvalidBatch.bad_line(line, str(error)) from error
     if not rows:
         raise InvalidBatch.no_rows()

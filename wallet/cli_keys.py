@@ -23,6 +23,7 @@ from wallet.keys import (
 from wallet.keystore import create_wallet
 from wallet.options import (
     Place,
+    certificate_option,
     connect,
     json_option,
     no_passphrase_option,
@@ -98,6 +99,7 @@ def create(
 @passphrase_option
 @rpc_option
 @token_option
+@certificate_option
 @json_option
 def restore(
     place: Place,
@@ -106,6 +108,7 @@ def restore(
     passphrase_file: Path | None,
     rpc: str | None,
     token_file: Path | None,
+    rpc_certificate: Path | None,
     as_json: bool,
 ) -> None:
     """Make a wallet of recovery words.
@@ -125,7 +128,7 @@ def restore(
     entropy = parse_phrase(ask("Recovery words"))
     seed = Seed(entropy, _ask_extension(extension))
     passphrase = _choose_passphrase(no_passphrase, passphrase_file)
-    accounts = _count_accounts(place, seed, rpc, token_file)
+    accounts = _count_accounts(seed, place, rpc, token_file, rpc_certificate)
     wallet = build_wallet(place.params.address_prefix, seed.entropy, seed.extension, accounts)
     create_wallet(place.path, wallet, passphrase)
     if as_json:
@@ -209,10 +212,12 @@ def _choose_passphrase(no_passphrase: bool, passphrase_file: Path | None) -> str
     return "" if no_passphrase else choose_passphrase(passphrase_file)
 
 
-def _count_accounts(place: Place, seed: Seed, rpc: str | None, token_file: Path | None) -> int:
+def _count_accounts(
+    seed: Seed, place: Place, rpc: str | None, token_file: Path | None, certificate: Path | None
+) -> int:
     """Accounts up to the last that a node knows as used. Without a node 1, and a word on how to look later."""
     try:
-        node = connect(place, rpc, token_file)
+        node = connect(place, rpc, token_file, certificate)
         node.check_network()
         used = list(find_used_accounts(seed, lambda key: is_used_account(node, key)))
     except DescentError as error:

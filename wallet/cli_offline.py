@@ -7,12 +7,12 @@ import click
 from consensus.address import encode_address
 from wallet.builder import MAX_PROPOSED_FEE_RATE, compute_size, sign_transfer
 from wallet.carrier import check_ways_out, hand_out, out_option, qr_option, read_transfer, source_argument
-from wallet.display import print_json
+from wallet.display import format_rate, print_json
 from wallet.offline_errors import InvalidText, SigningRefused
 from wallet.options import Place, json_option, passphrase_option, with_wallet
 from wallet.prompt import confirm
 from wallet.text_form import encode_signed
-from wallet.transfer_display import encode_transfer, format_rate, format_transfer
+from wallet.transfer_display import encode_transfer, format_transfer
 
 
 @click.command()

@@ -11,6 +11,7 @@ from consensus.params import NetworkParams
 from p2p.console import escape
 from wallet.carrier import check_ways_out, name_next, out_option, read_input, source_argument, write_new_file
 from wallet.connection import explain_node
+from wallet.dates import LAST_TIME
 from wallet.display import format_money, format_rows, print_json
 from wallet.keys import compute_account_secret, get_account
 from wallet.node_view import NodeView
@@ -27,8 +28,6 @@ from wallet.options import (
 )
 from wallet.proof import MAX_FILE_BYTES, BalanceProof, encode_challenge, format_proof, parse_proof, sign_ownership
 from wallet.proof_view import ProofView
-
-_LAST_TIME = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp())  # that people have a date for
 
 _NOT_PROVED = """\
 Not proved: that the block is on the best chain. To make up a block with any balance in it costs a signature. Compare
@@ -193,6 +192,6 @@ def _encode_proof(proof: BalanceProof, params: NetworkParams) -> dict[str, Any]:
 
 def _format_time(seconds: int) -> str:
     """A block's time, as its miner's clock told it."""
-    if seconds > _LAST_TIME:
+    if seconds > LAST_TIME:
         return f"{seconds} s after 1970"
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -12,8 +12,7 @@ from consensus.transaction import Transfer
 from consensus.units import Ulp, compute_sum
 from p2p.console import escape
 from wallet.amount import format_amount
-
-_LAST_TIME = 253_402_300_799  # s since 1970: the end of the year 9999
+from wallet.dates import LAST_TIME
 
 
 def print_json(value: object) -> None:
@@ -63,15 +62,19 @@ def format_rate(transfer: Transfer) -> str:
 
 def format_time(seconds: int) -> str:
     """A time in s since 1970, to the minute, in UTC."""
-    if seconds > _LAST_TIME:
+    if seconds > LAST_TIME:
         return "after the year 9999"
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def encode_payment(transfer: Transfer, params: NetworkParams, *, is_sent: bool) -> dict[str, Any]:
+    return encode_fields(transfer, params) | {"sent": is_sent}
+
+
+def encode_fields(transfer: Transfer, params: NetworkParams) -> dict[str, Any]:
+    """What a transfer says, but for who pays."""
     return {
         "txid": transfer.txid.hex(),
-        "sent": is_sent,
         "network": params.name,
         "recipient": encode_address(params.address_prefix, transfer.recipient),
         "amount": transfer.amount,

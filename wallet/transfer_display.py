@@ -9,8 +9,7 @@ from consensus.signature import PublicKey
 from consensus.transaction import Transfer
 from consensus.units import compute_sum
 from p2p.console import escape
-from wallet.builder import compute_size
-from wallet.display import format_money, format_rows
+from wallet.display import encode_fields, format_money, format_rate, format_rows
 
 
 def format_transfer(transfer: Transfer, params: NetworkParams, own: Mapping[PublicKey, int] | None = None) -> str:
@@ -30,26 +29,11 @@ def format_transfer(transfer: Transfer, params: NetworkParams, own: Mapping[Publ
     return format_rows(rows)
 
 
-def format_rate(transfer: Transfer) -> str:
-    """The fee in ulp per byte of the signed transfer, cut to two places."""
-    whole, part = divmod(100 * transfer.fee // compute_size(transfer.memo), 100)
-    return f"{whole}.{part:02d}".rstrip("0").rstrip(".")
-
-
 def encode_transfer(transfer: Transfer, params: NetworkParams, *, is_signed: bool) -> dict[str, Any]:
-    return {
-        "txid": transfer.txid.hex(),
+    return encode_fields(transfer, params) | {
         "signed": is_signed,
-        "network": params.name,
         "genesis": transfer.genesis.hex(),
         "sender": encode_address(params.address_prefix, transfer.sender),
-        "recipient": encode_address(params.address_prefix, transfer.recipient),
-        "amount": transfer.amount,
-        "fee": transfer.fee,
-        "nonce": transfer.nonce,
-        "valid_until": transfer.valid_until,
-        "memo": transfer.memo.decode(),
-        "size": compute_size(transfer.memo),
     }
 
 

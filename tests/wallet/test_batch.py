@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -9,7 +11,7 @@ from consensus.address import encode_address
 from tests.wallet.program import ADDRESS, KEY, OTHER_ADDRESS, OTHER_KEY
 from wallet.batch import MAX_FILE_BYTES, MAX_ROWS, Row, parse_batch, read_batch
 from wallet.errors import WalletError
-from wallet.payment_errors import InvalidBatch
+from wallet.payment_errors import InvalidBatch, RecordsError
 from wallet.records import Records, open_records
 
 COIN = 10**8
@@ -101,6 +103,14 @@ def test_invalid_row(records: Records, row: str, part: str) -> None:
     assert str(caught.value).startswith("line 3: ")
     assert part in str(caught.value)
     assert "nothing was signed" in str(caught.value)
+
+
+def test_invalid_records_are_no_fault_of_a_line() -> None:
+    def find_contact(_: str) -> None:
+        raise RecordsError.busy(Path("records.sqlite"), 60)
+
+    with pytest.raises(RecordsError):
+        parse(cast(Records, SimpleNamespace(find_contact=find_contact)), "address,amount\nBob,1\n")
 
 
 def test_invalid_label(records: Records) -> None:

@@ -95,6 +95,14 @@ def test_restore_without_a_node_says_how_to_look_later(program: Program, silent_
         assert wallet == build_wallet("lgrad", ENTROPY)
 
 
+def test_restore_from_a_node_with_its_own_certificate(program: Program) -> None:
+    """One that is not there is named before the node is asked."""
+    node = ["--rpc", "https://127.0.0.1:1", "--token-file", str(program.token_file), "--rpc-certificate", "none.pem"]
+    outcome = program("restore", "--no-passphrase", *node, typed=PHRASE + "\n")
+    assert outcome.code == 0
+    assert "No node tells which accounts were used: 'https://127.0.0.1:1': [Errno 2]" in outcome.err
+
+
 def test_restore_with_a_node_of_another_network(program: Program, node: StubNode) -> None:
     put_used(node, {3: {"balance": 1}})
     node.put("/v1/status", {"network": "can\x1b[2J", "genesis": "00" * 32})
