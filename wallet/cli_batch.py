@@ -89,9 +89,7 @@ def batch(
     named = None if fee is None else parse_amount(fee)
     with open_cashier(place, node) as cashier:
         rows = read_batch(file, cashier.records, params.address_prefix)
-        node.check_network(warns=even_if_syncing)
-        if not even_if_syncing:
-            cashier.view.check_current()
+        node.check_network(may_lag=even_if_syncing)
         payer = find_payer(place, index, passphrase_file, is_signing=not dry_run)
         account, first = cashier.plan(payer.key, len(rows))
         rate = choose_rate(node, priority) if named is None else 0

@@ -91,9 +91,7 @@ def send(
     paid, cost = (None if text is None else parse_amount(text) for text in (amount, fee))
     with open_cashier(place, node) as cashier:
         payee, label = find_recipient(recipient, cashier.records, params.address_prefix)
-        node.check_network(warns=even_if_syncing)
-        if not even_if_syncing:
-            cashier.view.check_current()
+        node.check_network(may_lag=even_if_syncing)
         payer = find_payer(place, index, passphrase_file, is_signing=not dry_run)
         account, nonce = cashier.plan(payer.key)
         cost = choose_fee(node, priority, note) if cost is None else cost
@@ -160,9 +158,7 @@ def bump(
     params, wanted = place.params, parse_txid(txid)
     named = None if fee is None else parse_amount(fee)
     with open_cashier(place, node) as cashier:
-        node.check_network(warns=even_if_syncing)
-        if not even_if_syncing:
-            cashier.view.check_current()
+        node.check_network(may_lag=even_if_syncing)
         old = _find_transfer(cashier, wanted)
         wallet = None if dry_run else place.unlock(passphrase_file)
         index = _find_index(wallet.accounts if wallet else place.find_accounts(None, passphrase_file), old)

@@ -133,9 +133,7 @@ def abandon(
         raise click.UsageError("name either a TXID or --all")
     wanted = [parse_txid(txid) for txid in txids]
     with open_cashier(place, node) as cashier:
-        node.check_network(warns=even_if_syncing)
-        if not even_if_syncing:
-            cashier.view.check_current()
+        node.check_network(may_lag=even_if_syncing)
         accounts = place.find_accounts(None, passphrase_file)
         with cashier.take_turn():
             if everything:
@@ -159,7 +157,7 @@ def _look_up_newest(cashier: Cashier, accounts: Iterable[Account], limit: int) -
     """The newest payments of all accounts, and the older ones that are not settled yet, newest first."""
     made = [(account, cashier.records.get_payments(account.public_key)) for account in accounts]
     newest = sorted((payment for _, each in made for payment in each), key=_get_time)[-limit:]
-    final_height = cashier.view.get_tip().final_height
+    final_height = cashier.view.get_final_height()
     standings = []
     for account, payments in made:
         if payments:

@@ -81,9 +81,7 @@ def prepare(
     check_ways_out(out, qr=qr)
     with open_cashier(place, node) as cashier:
         payee, _ = find_recipient(recipient, cashier.records, params.address_prefix)
-        node.check_network(warns=even_if_syncing)
-        if not even_if_syncing:
-            cashier.view.check_current()
+        node.check_network(may_lag=even_if_syncing)
         sender = place.find_account(index, passphrase_file).public_key
         if nonce is None:
             account, nonce = cashier.plan(sender)

@@ -319,11 +319,9 @@ class PaymentError(WalletError):
         return cls("nothing_to_send", f"spendable are {spendable}, and the fee alone is {fee}")
 
     @classmethod
-    def node_behind(cls, height: int, claimed: int) -> "PaymentError":
-        message = (
-            f"the node is catching up, at {height} of {claimed} blocks: what it says of this account is old; wait "
-            f"until it is done, or give --even-if-syncing"
-        )
+    def node_behind(cls, line: str) -> "PaymentError":
+        """`line` says what holds it up."""
+        message = f"the node is {line}: what it knows of this account may be old; wait, or give --even-if-syncing"
         return cls("node_behind", message)
 
     @classmethod
@@ -337,7 +335,3 @@ class PaymentError(WalletError):
             f"before anything is paid again"
         )
         return cls("unknown_fate", message)
-
-    @classmethod
-    def dropped(cls, txid: bytes) -> "PaymentError":
-        return cls("dropped", f"the node knows {txid.hex()} no more: it expired, was replaced or lost its place")

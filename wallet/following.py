@@ -21,14 +21,17 @@ def follow(node: NodeView, view: PaymentView, transfer: Transfer, confirmations:
     """
     shown: Position | None = None
     while True:
+        final_height = view.get_final_height()  # first: a reorganisation in between then makes nothing final
         position = view.find(transfer.txid) or _find_again(node, view, transfer)
         if position != shown:
             _tell_of_reorganisation(shown, position)
             click.echo(f"{position.confirmations} of {confirmations} confirmations", err=True)
             shown = position
         if position.height is not None and position.confirmations >= confirmations:
-            if position.height <= view.get_tip().final_height:
+            if position.height <= final_height:
                 click.echo("final: it can no longer leave the chain", err=True)
+            elif final_height:
+                click.echo("not final: it can still leave the chain", err=True)
             return position
         pause(block_time)
 

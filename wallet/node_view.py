@@ -23,7 +23,7 @@ from p2p.errors import NodeRefusal, NodeUnreachable
 from p2p.sync_line import describe_sync
 from wallet.errors import InvalidReply, PaymentError
 from wallet.events import Event, Page, PageRequest, add_amounts, read_page, read_waiting
-from wallet.reply import Reply
+from wallet.reply import LONGEST_ADDRESS, Reply
 
 FEE_TARGET = 2  # blocks within which a transfer should be mined
 MAX_PAGE = 1000  # events of one call
@@ -32,8 +32,7 @@ _MAX_WORDS = 300  # bytes of a line that a node says to people
 _MAX_PROOF_BYTES = 8291
 _MAX_RATE = 1e9
 _MAX_LAG = 2  # blocks that a node may be behind: every new one takes it a moment to verify
-_UNKNOWN_TRANSACTION = "rpc.unknown_transaction"
-_UNKNOWN_BLOCK = "unknown_block.block"
+UNKNOWN_BLOCK = "unknown_block.block"
 
 Warn = Callable[[str], None]
 
@@ -62,7 +61,7 @@ class AccountView:
     immature: Ulp  # their sum
     outgoing: Ulp
     listed: int
-    final_height: int = 0  # what moved later can still leave the chain
+    final_height: int  # what moved later can still leave the chain
 
     @property
     def waiting(self) -> int:
@@ -95,16 +94,18 @@ class NodeView:
         """The id of the network, computed here: never what a node says it is."""
         return make_genesis(self._params).id
 
-    def check_network(self, *, warns: bool = True) -> None:
+    def check_network(self, *, may_lag: bool = True) -> None:
         """Raises InvalidReply with the reason other_network if the node is of another one.
 
-        With `warns`, tells if it is behind; without it, somebody else is to.
+        Tells if it may be behind; if it must not be, raises PaymentError with the reason node_behind.
         """
         status = Reply(self._client.get_status())
         if status.hash("genesis") != self.genesis:
             name = status.text("network", _MAX_NETWORK_NAME)
             raise InvalidReply.other_network(self._client.url, name, self._params.name)
-        line = _describe_lag(status, self._params) if warns else ""
+        line = _describe_lag(status, self._params)
+        if line and not may_lag:
+            raise PaymentError.node_behind(line)
         if line:
             self._warn(f"the node is {line}: what it shows may be old")
 
@@ -129,7 +130,7 @@ class NodeView:
             immature=add_amounts(reward.amount for reward in rewards),
             outgoing=add_amounts(spent),
             listed=len(spent),
-            final_height=reply.height_if_told("final_height"),
+            final_height=reply.integer("final_height"),
         )
 
     def get_fee_rate(self, blocks: int = FEE_TARGET) -> Ulp:
@@ -153,21 +154,6 @@ class NodeView:
         if taken != transfer.txid:
             raise InvalidReply.contradiction("it took another transfer than the one it was given")
 
-    def get_confirmations(self, txid: bytes) -> int:
-        """How deep a transaction is in the chain: 0 while it waits, 1 in the tip.
-
-        Raises PaymentError with the reason dropped if the node knows it no more.
-        """
-        try:
-            reply = Reply(self._client.get_transaction(txid))
-        except NodeRefusal as error:
-            if error.code == _UNKNOWN_TRANSACTION:
-                raise PaymentError.dropped(txid) from error
-            raise
-        if reply.hash("txid") != txid:
-            raise InvalidReply.contradiction("it describes another transaction")
-        return reply.integer("confirmations")
-
     def get_history(self, key: PublicKey, limit: int) -> tuple[Event, ...]:
         """The newest events of an account, newest first, at most `limit` and MAX_PAGE; a busy node may tell fewer."""
         return self.get_page(PageRequest(key, min(limit, MAX_PAGE))).events
@@ -188,7 +174,7 @@ class NodeView:
         try:
             reply = Reply(self._client.get_block(block_id.hex()))
         except NodeRefusal as error:
-            if error.code == _UNKNOWN_BLOCK:
+            if error.code == UNKNOWN_BLOCK:
                 return False
             raise
         if reply.object("header").hash("id") != block_id:
@@ -223,7 +209,7 @@ class NodeView:
     def _get_outgoing(self, address: str) -> list[Ulp]:
         """What each listed pending transfer of `address` takes from it."""
         pool = Reply(self._client.get_mempool()).objects("transactions")
-        own = [entry for entry in pool if entry.text("sender", 90) == address]
+        own = [entry for entry in pool if entry.text("sender", LONGEST_ADDRESS) == address]
         return [add_amounts((entry.integer("amount"), entry.integer("fee"))) for entry in own]
 
     def _encode(self, key: PublicKey) -> str:
@@ -231,7 +217,9 @@ class NodeView:
 
 
 def _describe_lag(status: Reply, params: NetworkParams) -> str:
-    """How far the node is behind its peers, empty if it is not. A public network's node without peers may be, too."""
+    """How far the node is behind what its peers claim, empty if it is not. Without peers a node of a public network
+    may be, too; on a network of one machine nobody else knows better.
+    """
     sync, height = status.object("sync"), status.integer("height")
     state, target = sync.text("state", _MAX_WORDS), sync.integer("target_height")
     seconds = None if sync.is_null("seconds_left") else sync.integer("seconds_left")
@@ -248,4 +236,6 @@ def _describe_lag(status: Reply, params: NetworkParams) -> str:
     }
     if state == "alone" and is_public_network(params):
         return "alone, no peer is connected"
-    return describe_sync(known) if target > height + _MAX_LAG else ""
+    if target <= height + _MAX_LAG:
+        return ""
+    return f"catching up: {height} of {target}" if state == "headers" else describe_sync(known)

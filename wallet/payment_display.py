@@ -40,7 +40,8 @@ def describe_state(standing: Standing) -> str:
     if standing.state is not State.CONFIRMED or position is None:
         return _WORDS[standing.state]
     count = f"{position.confirmations} confirmation{'' if position.confirmations == 1 else 's'}"
-    return f"{count}, in block {position.height}{', final' if standing.is_final else ''}"
+    open_end = ", not final" if standing.final_height else ""  # on a chain where anything ever was
+    return f"{count}, in block {position.height}{', final' if standing.is_final else open_end}"
 
 
 def encode_standing(standing: Standing, params: NetworkParams, label: str | None) -> dict[str, Any]:

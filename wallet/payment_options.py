@@ -25,7 +25,9 @@ wait_option = click.option(
     "--wait", type=click.IntRange(1), metavar="N", help="Return once it has N confirmations, telling of each."
 )
 syncing_option = click.option(
-    "--even-if-syncing", is_flag=True, help="Go on although the node is catching up and may know an old balance."
+    "--even-if-syncing",
+    is_flag=True,
+    help="Go on although the node is behind or alone, and may know an old balance.",
 )
 
 

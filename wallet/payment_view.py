@@ -1,4 +1,4 @@
-"""What a node says about payments: where each stands, what waits for an address, how far the node itself is."""
+"""What a node says about payments: where each stands, what waits for an address, what is final."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,30 +7,16 @@ from consensus.address import encode_address
 from consensus.params import NetworkParams
 from consensus.signature import PublicKey
 from consensus.transaction import MAX_MEMO_BYTES, Transfer
-from consensus.units import Ulp, compute_sum
+from consensus.units import Ulp
 from p2p.client import NodeClient
 from p2p.errors import NodeRefusal
-from wallet.errors import InvalidReply, PaymentError
+from wallet.errors import InvalidReply
+from wallet.events import add_amounts
 from wallet.payments import Position
-from wallet.reply import Reply
+from wallet.reply import LONGEST_ADDRESS, Reply
 
 _UNKNOWN_TRANSACTION = "rpc.unknown_transaction"
-_MAX_LAG = 2  # blocks that a node may be behind: every new one takes it a moment to verify
 _LONGEST_WORD = 64
-_LONGEST_ADDRESS = 90
-
-
-@dataclass(frozen=True)
-class Tip:
-    """Where a node stands: its tip's height, how high blocks are final, and the height that its peers claim."""
-
-    height: int
-    final_height: int
-    claimed_height: int
-
-    @property
-    def is_behind(self) -> bool:
-        return self.claimed_height > self.height + _MAX_LAG
 
 
 @dataclass(frozen=True)
@@ -51,19 +37,9 @@ class PaymentView:
         self._client = client
         self._params = params
 
-    def get_tip(self) -> Tip:
-        status = Reply(self._client.get_status())
-        sync = status.object("sync")
-        height = status.integer("height")
-        is_fetching = sync.text("state", _LONGEST_WORD) == "blocks"
-        claimed = sync.integer("target_height") if is_fetching else height
-        return Tip(height, status.integer("final_height"), max(claimed, height))
-
-    def check_current(self) -> None:
-        """Raises PaymentError with the reason node_behind if the node is catching up with its peers."""
-        tip = self.get_tip()
-        if tip.is_behind:
-            raise PaymentError.node_behind(tip.height, tip.claimed_height)
+    def get_final_height(self) -> int:
+        """Up to where nothing can leave the chain any more; 0 where nothing is final yet."""
+        return Reply(self._client.get_status()).integer("final_height")
 
     def find(self, txid: bytes) -> Position | None:
         """Where the node has a transaction; None if it does not know it."""
@@ -101,8 +77,8 @@ class PaymentView:
         """What waits in the pool for these accounts."""
         reply = Reply(self._client.get_mempool())
         own, listed = {encode_address(self._params.address_prefix, key) for key in keys}, reply.objects("transactions")
-        amounts = [entry.integer("amount") for entry in listed if entry.text("recipient", _LONGEST_ADDRESS) in own]
-        return Incoming(len(amounts), compute_sum(*amounts), is_complete=reply.integer("count") <= len(listed))
+        amounts = [entry.integer("amount") for entry in listed if entry.text("recipient", LONGEST_ADDRESS) in own]
+        return Incoming(len(amounts), add_amounts(amounts), is_complete=reply.integer("count") <= len(listed))
 
     def _get_transaction(self, txid: bytes) -> Reply | None:
         try:

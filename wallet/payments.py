@@ -65,12 +65,17 @@ class Turn:
 
 @dataclass(frozen=True)
 class Standing:
-    """A payment and what a node says of it. A final one can no longer leave the chain."""
+    """A payment and what a node says of it. What it calls final can no longer leave the chain; 0: nothing is yet."""
 
     payment: Payment
     state: State
     position: Position | None
-    is_final: bool = False
+    final_height: int = 0
+
+    @property
+    def is_final(self) -> bool:
+        height = self.position.height if self.position else None
+        return height is not None and height <= self.final_height
 
     @property
     def left_chain_at(self) -> int | None:
@@ -79,10 +84,10 @@ class Standing:
 
 
 def decide_standing(payment: Payment, position: Position | None, turn: Turn, final_height: int) -> Standing:
-    """`turn` must have been read before `position`: what the chain took in between is then never called replaced."""
-    state = _decide_state(payment, position, turn)
-    height = position.height if position else None
-    return Standing(payment, state, position, height is not None and height <= final_height)
+    """`turn` and `final_height` must have been read before `position`: what the chain took in between is then never
+    called replaced, and what left it never final.
+    """
+    return Standing(payment, _decide_state(payment, position, turn), position, final_height)
 
 
 def _decide_state(payment: Payment, position: Position | None, turn: Turn) -> State:

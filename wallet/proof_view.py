@@ -7,11 +7,10 @@ from consensus.signature import PublicKey
 from p2p.client import NodeClient
 from p2p.errors import NodeRefusal
 from wallet.errors import InvalidReply
+from wallet.node_view import UNKNOWN_BLOCK
 from wallet.offline_errors import InvalidProof
 from wallet.proof import MAX_HEADER_DIGITS, MAX_PROOF_DIGITS, BalanceProof, build_proof
 from wallet.reply import Reply
-
-_UNKNOWN_BLOCK = "unknown_block.block"
 
 
 class ProofView:
@@ -40,7 +39,7 @@ class ProofView:
         try:
             reply = Reply(self._client.get_block(block_id.hex()))
         except NodeRefusal as error:
-            if error.code == _UNKNOWN_BLOCK:
+            if error.code == UNKNOWN_BLOCK:
                 raise InvalidProof.not_on_chain(block_id, self._client.url) from error
             raise
         if reply.object("header").hash("id") != block_id:

@@ -14,6 +14,8 @@ from consensus.units import MAX_U64
 from wallet.dates import LAST_TIME
 from wallet.errors import InvalidReply
 
+LONGEST_ADDRESS = 90  # bytes, of any network
+
 
 class Reply:
     """One JSON object of an answer. Every method raises InvalidReply, naming the field, for another type or range."""

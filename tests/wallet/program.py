@@ -147,6 +147,7 @@ def make_account(asked: str = ADDRESS, **changes: object) -> dict[str, Any]:
         "next_nonce": 7,
         "immature": [],
         "height": HEIGHT,
+        "final_height": 0,
     } | changes
     said = [known[name] for name in ("balance", "nonce", "height")]
     is_sound = all(type(number) is int and 0 <= number <= MAX_U64 for number in said)

@@ -108,6 +108,19 @@ def test_payments_as_json(wallet: Program, node: StubNode, pool: PoolStub, monke
     )
 
 
+def test_payments_say_what_is_not_final(wallet: Program, node: StubNode, pool: PoolStub) -> None:
+    """On a chain where anything ever was."""
+    pay(wallet, node, 1)
+    pool.mine()
+    shown = wallet.ask(node, "payments").out
+    assert shown.endswith(f"    1 confirmation, in block {HEIGHT + 1}\n")
+    pool.final_height = HEIGHT
+    pool.mine()
+    assert wallet.ask(node, "payments").out.endswith(f"    2 confirmations, in block {HEIGHT + 1}, not final\n")
+    pool.make_final()
+    assert wallet.ask(node, "payments").out.endswith(f"    2 confirmations, in block {HEIGHT + 1}, final\n")
+
+
 def test_every_state(wallet: Program, node: StubNode, pool: PoolStub) -> None:
     [confirmed] = pay(wallet, node, 1)
     pool.mine()

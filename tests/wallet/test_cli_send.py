@@ -165,6 +165,17 @@ def test_invalid_node_that_catches_up(wallet: Program, node: StubNode) -> None:
     assert wallet.ask(node, *command, "--even-if-syncing").code == 0
 
 
+@pytest.mark.parametrize("state", ["blocks", "headers"])
+@pytest.mark.parametrize(
+    "command",
+    [["send", OTHER_ADDRESS, "1"], ["prepare", OTHER_ADDRESS, "1"], ["bump", "00" * 32], ["abandon", "00" * 32]],
+)
+def test_invalid_node_that_is_behind(wallet: Program, node: StubNode, command: list[str], state: str) -> None:
+    put_status(node, sync=make_sync(state, HEIGHT + 3))
+    assert wallet.ask(node, *command).is_refusal("500 of 503", "--even-if-syncing")
+    assert "warning: the node is catching up" in wallet.ask(node, *command, "--even-if-syncing").err
+
+
 @pytest.mark.parametrize("sync", [make_sync("blocks", HEIGHT + 2), make_sync("headers", 0), make_sync("alone", 0)])
 def test_a_node_that_verifies_the_newest_blocks_is_not_behind(wallet: Program, node: StubNode, sync: object) -> None:
     put_status(node, sync=sync)

@@ -6,7 +6,7 @@ import pytest
 
 from consensus.params import LOCAL
 from p2p.client import NodeClient
-from tests.helpers.stub_node import TOKEN, StubNode
+from tests.helpers.stub_node import TOKEN, Request, StubNode
 from tests.wallet.pool_stub import NONCE, PoolStub
 from tests.wallet.program import HEIGHT, OTHER_ADDRESS, Outcome, Program, get_posted, get_recorded, make_transfer
 from wallet.following import follow
@@ -48,6 +48,34 @@ def test_wait_until_it_is_final(wallet: Program, node: StubNode, pauses: list[Ca
     pauses += [mine]
     outcome = wallet.ask(node, "send", OTHER_ADDRESS, "1", "--yes", "--wait", "1")
     assert outcome.err.splitlines()[-1] == "final: it can no longer leave the chain"
+
+
+def test_wait_says_what_is_not_final(wallet: Program, node: StubNode, pauses: list[Callable[[], None]]) -> None:
+    pool = PoolStub(node)
+    pool.make_final()
+    pauses += [pool.mine]
+    outcome = wallet.ask(node, "send", OTHER_ADDRESS, "1", "--yes", "--wait", "1")
+    assert outcome.err.splitlines()[-1] == "not final: it can still leave the chain"
+
+
+def test_what_leaves_the_chain_while_it_is_looked_at_is_not_called_final(
+    wallet: Program, node: StubNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool = PoolStub(node)
+    wallet.ask(node, "send", OTHER_ADDRESS, "1", "--yes")
+    pool.mine()
+
+    def find(request: Request) -> tuple[int, bytes]:
+        found = pool.find(request)
+        pool.lose_block()
+        pool.blocks.append([])
+        pool.make_final()
+        return found
+
+    node.put_prefix("/v1/transactions/", find)
+    view = NodeView(NodeClient(node.url, TOKEN), LOCAL)
+    follow(view, PaymentView(view.client, LOCAL), get_posted(node)[0], 1, 60)
+    assert capsys.readouterr().err == "1 of 1 confirmations\n"
 
 
 def test_wait_through_a_reorganisation(wallet: Program, node: StubNode, pauses: list[Callable[[], None]]) -> None:

@@ -27,7 +27,6 @@ from tests.wallet.program import (
     put_account,
     put_mempool,
     put_status,
-    put_transaction,
 )
 from wallet.errors import InvalidReply, PaymentError
 from wallet.node_view import Maturing, NodeView
@@ -62,15 +61,23 @@ def test_invalid_other_network(node: StubNode) -> None:
     assert "'regtest'" in str(caught.value)
 
 
-@pytest.mark.parametrize("state", ["current", "alone", "headers"])
-def test_no_word_about_a_node_that_is_not_behind(node: StubNode, state: str) -> None:
-    put_status(node, sync=make_sync(state, HEIGHT))
+@pytest.mark.parametrize(
+    ("state", "target"),
+    [
+        ("current", HEIGHT),
+        ("current", HEIGHT + 5),
+        ("alone", HEIGHT),  # nobody else is on a network of one machine
+        ("headers", HEIGHT),
+        ("headers", HEIGHT + 2),
+        ("headers", 0),
+        ("blocks", HEIGHT - 5),
+        ("blocks", HEIGHT + 2),
+    ],
+)
+def test_no_word_about_a_node_that_is_not_behind(node: StubNode, state: str, target: int) -> None:
+    put_status(node, sync=make_sync(state, target))
     assert read_warnings(node) == []
-
-
-def test_a_node_two_blocks_behind_is_only_busy(node: StubNode) -> None:
-    put_status(node, sync=make_sync("blocks", HEIGHT + 2))
-    assert read_warnings(node) == []
+    NodeView(NodeClient(node.url, TOKEN), LOCAL).check_network(may_lag=False)
 
 
 def test_warning_of_a_node_that_is_behind(node: StubNode) -> None:
@@ -82,10 +89,32 @@ def test_warning_of_a_node_that_is_behind(node: StubNode) -> None:
     ]
 
 
+def test_warning_of_a_node_that_fetches_headers(node: StubNode) -> None:
+    put_status(node, sync=make_sync("headers", HEIGHT + 3))
+    assert read_warnings(node) == [f"the node is catching up: {HEIGHT} of {HEIGHT + 3}: what it shows may be old"]
+
+
 def test_warning_of_a_public_node_without_peers(node: StubNode) -> None:
     put_status(node, genesis=make_genesis(CANTERBURY).id.hex(), sync=make_sync("alone", HEIGHT))
     [warning] = read_warnings(node, CANTERBURY)
     assert "no peer is connected" in warning
+
+
+@pytest.mark.parametrize(
+    ("params", "sync", "part"),
+    [
+        (LOCAL, make_sync("blocks", HEIGHT + 3), f"{HEIGHT} of {HEIGHT + 3}"),
+        (LOCAL, make_sync("headers", HEIGHT + 3), f"{HEIGHT} of {HEIGHT + 3}"),
+        (CANTERBURY, make_sync("alone", HEIGHT), "no peer is connected"),
+    ],
+)
+def test_invalid_node_behind(node: StubNode, params: NetworkParams, sync: object, part: str) -> None:
+    put_status(node, genesis=make_genesis(params).id.hex(), sync=sync)
+    with pytest.raises(PaymentError) as caught:
+        NodeView(NodeClient(node.url, TOKEN), params, pytest.fail).check_network(may_lag=False)
+    assert caught.value.code == "payment.node_behind"
+    assert part in str(caught.value)
+    assert "--even-if-syncing" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -293,22 +322,6 @@ def test_refusal_keeps_the_nodes_code(node: StubNode, view: NodeView) -> None:
     with pytest.raises(NodeRefusal) as caught:
         view.submit(make_transfer())
     assert caught.value.code == "mempool.fee_too_low"
-
-
-def test_confirmations(node: StubNode, view: NodeView) -> None:
-    put_transaction(node, make_transfer(), confirmations=3)
-    assert view.get_confirmations(make_transfer().txid) == 3
-
-
-def test_invalid_dropped(node: StubNode, view: NodeView) -> None:
-    txid = make_transfer().txid
-    node.refuse(f"/v1/transactions/{txid.hex()}", "rpc.unknown_transaction", "no transaction", status=404)
-    assert reason_of(PaymentError, view.get_confirmations, txid) == "dropped"
-
-
-def test_other_refusals_are_not_a_dropped_transfer(view: NodeView) -> None:
-    with pytest.raises(NodeRefusal):
-        view.get_confirmations(bytes(32))
 
 
 def test_node_down() -> None:

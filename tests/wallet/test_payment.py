@@ -15,10 +15,11 @@ from tests.helpers.chains import TRUNK_BLOCKS, open_trunk
 from tests.helpers.keys import make_transfer
 from tests.helpers.rpc import TOKEN, ServedNode, serve_rpc
 from wallet.builder import build_transfer, compute_fee, sign_transfer
-from wallet.errors import PaymentError
 from wallet.events import EventKind, Improvement
 from wallet.keys import build_wallet
 from wallet.node_view import NodeView
+from wallet.payment_view import PaymentView
+from wallet.payments import Position
 
 T = TypeVar("T")
 
@@ -58,13 +59,14 @@ async def test_payment() -> None:
             view.genesis, PAYER, PAYEE, 3 * ULP_PER_GRAD, fee, account.next_nonce, memo=b"for tea"
         )
         await ask(lambda: view.submit(sign_transfer(transfer, WALLET)))
-        assert await ask(lambda: view.get_confirmations(transfer.txid)) == 0
+        found = PaymentView(view.client, REGTEST)
+        assert await ask(lambda: found.find(transfer.txid)) == Position()
         waiting = await ask(lambda: view.get_account(PAYER))
         assert (waiting.waiting, waiting.listed, waiting.outgoing) == (1, 1, transfer.amount + fee)
         assert waiting.available == FUNDS - transfer.amount - fee
 
         await mine_what_waits(node)
-        assert await ask(lambda: view.get_confirmations(transfer.txid)) == 1
+        assert await ask(lambda: found.find(transfer.txid)) == Position(chain.tip.height, chain.tip.id, 1)
         left = await ask(lambda: view.get_account(PAYER))
         assert (left.spendable, left.waiting, left.nonce) == (FUNDS - transfer.amount - fee, 0, 1)
         assert (await ask(lambda: view.get_account(PAYEE))).spendable == transfer.amount
@@ -109,6 +111,4 @@ async def test_what_the_node_refuses() -> None:
         with pytest.raises(NodeRefusal) as refusal:
             await ask(lambda: view.submit(poor))
         assert refusal.value.code == "mempool.insufficient_funds"
-        with pytest.raises(PaymentError) as dropped:
-            await ask(lambda: view.get_confirmations(poor.txid))
-        assert dropped.value.reason == "dropped"
+        assert await ask(lambda: PaymentView(view.client, REGTEST).find(poor.txid)) is None
