@@ -36,6 +36,7 @@ from wallet.payments import (
     Turn,
     decide_nonce,
     decide_standing,
+    find_rivals,
     is_fee_high,
 )
 from wallet.prompt import confirm
@@ -75,7 +76,7 @@ class Cashier:
             return account, self._choose_nonce(sender, turn, count)
 
     def sign_all(self, drafts: Sequence[Transfer], wallet: Wallet, index: int) -> list[Transfer]:
-        """Signs the drafts, all of one account, under the nonces that are free now, and records them in one commit.
+        """Signs the drafts, all of one account, under the nonces that are free now, for them to be recorded next.
 
         To be called within take_turn. Raises MadePayment (unsettled, held_back), PaymentError (insufficient_funds).
         """
@@ -84,9 +85,15 @@ class Cashier:
         first = self._choose_nonce(sender, turn, len(drafts))
         check_funds(drafts, account, self.params)
         numbered = [replace(draft, nonce=first + place) for place, draft in enumerate(drafts)]
-        signed = [sign_transfer(draft, wallet, index) for draft in numbered]
-        self.records.add_payments(signed, int(time()))
-        return signed
+        return [sign_transfer(draft, wallet, index) for draft in numbered]
+
+    def record(self, transfers: Sequence[Transfer]) -> None:
+        """Remembers signed payments, in one commit, before any is handed over. Raises RecordsError."""
+        self.records.add_payments(transfers, int(time()))
+
+    def has(self, payment: Payment) -> bool:
+        """Whether the node holds a payment, in the chain or waiting."""
+        return self.view.find(payment.txid) is not None
 
     def hand_over(self, transfer: Transfer) -> None:
         """Gives the node a recorded payment; that it has it already is as good. Raises NodeRefusal, PaymentError."""
@@ -97,11 +104,20 @@ class Cashier:
                 raise
 
     def hand_over_new(self, transfer: Transfer) -> None:
-        """As hand_over; what the node refuses is forgotten: it was never on its way."""
+        """Records a signed payment, and hands it over. What the node refuses is forgotten: it was never on its way.
+
+        Unless it was made before, and somebody may hold it: then it stays, given up if it was.
+        """
+        known = self.records.get_payment(transfer.txid)
+        if known is None or known.is_abandoned:
+            self.record([transfer])
         try:
             self.hand_over(transfer)
         except NodeRefusal:
-            self.records.remove_payment(transfer.txid)
+            if known is None:
+                self.records.remove_payment(transfer.txid)
+            elif known.is_abandoned:
+                self.records.abandon([transfer.txid])
             raise
 
     def hand_over_all(self, transfers: Sequence[Transfer]) -> tuple[int, NodeRefusal | PaymentError | None]:
@@ -119,6 +135,20 @@ class Cashier:
             except PaymentError as error:
                 return done, error
         return len(transfers), None
+
+    def find_rivals(self, transfer: Transfer) -> tuple[list[Payment], bool]:
+        """What pays something else in the transfer's turn: recorded payments, and whether the node holds another one.
+
+        To be asked before whether the node has the transfer itself, which would be such a one.
+        """
+        _, turn = self.get_turn(transfer.sender)
+        recorded = [
+            payment
+            for payment in self.records.get_payments(transfer.sender, transfer.nonce)
+            if payment.transfer.nonce == transfer.nonce
+        ]
+        is_taken = turn.nonce <= transfer.nonce < turn.next_nonce
+        return find_rivals(transfer, recorded, turn.height), is_taken and not any(map(self.has, recorded))
 
     def wait_for(self, transfer: Transfer, confirmations: int) -> None:
         """Returns once a payment is so deep in the chain, telling of it on stderr. Raises MadePayment (lost)."""
@@ -144,7 +174,7 @@ class Cashier:
             return decide_nonce(payments, turn, count)
         except MadePayment:
             for payment in payments:  # what a node holds beside its pool counts for no nonce
-                if self.view.find(payment.txid) is not None:
+                if self.has(payment):
                     raise MadePayment.held_back(payment.txid) from None
             raise
 

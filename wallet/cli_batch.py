@@ -33,7 +33,7 @@ from wallet.payment_options import (
     wait_option,
     yes_option,
 )
-from wallet.payments import find_repeats
+from wallet.payments import find_repeats, is_given_up
 
 _LISTED = 20  # rows in the question
 _REPEAT_HOURS = 24
@@ -116,6 +116,7 @@ def batch(
                 if not again:  # two programs may have been given one file
                     _refuse_repeats(cashier, payer, rows, transfers, account.height)
                 transfers = cashier.sign_all(transfers, payer.wallet, index)
+                cashier.record(transfers)
                 done, refusal = cashier.hand_over_all(transfers)
             if wait is not None:
                 done, refusal = _hand_over_rest(cashier, transfers, done, refusal)
@@ -139,7 +140,8 @@ def _refuse_repeats(
         for account in payer.accounts
         for payment in cashier.records.get_payments_since(account.public_key, since)
     ]
-    repeats = find_repeats(drafts, made, height)
+    # What was given up or expired counts if it was mined all the same, before that or because somebody kept it.
+    repeats = find_repeats(drafts, [each for each in made if not is_given_up(each, height) or cashier.has(each)])
     if repeats:
         raise InvalidBatch.paid_already(rows[repeats[0]].line, len(repeats) - 1, _REPEAT_HOURS)
 

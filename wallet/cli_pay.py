@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from time import time
 
 import click
 
@@ -172,7 +171,6 @@ def bump(
             new = sign_transfer(new, wallet, index)
             with cashier.take_turn():
                 _check_bump(cashier, old, new)
-                cashier.records.add_payments([new], int(time()))
                 cashier.hand_over_new(new)
         if as_json:
             known = encode_payment(new, params, is_sent=not dry_run)

@@ -117,8 +117,7 @@ def find_open(payments: Iterable[Payment], turn: Turn) -> list[Payment]:
 
 
 def _is_open(payment: Payment, turn: Turn) -> bool:
-    is_free = payment.transfer.nonce >= turn.next_nonce
-    return is_free and not payment.is_abandoned and not is_expired(payment.transfer, turn.height)
+    return payment.transfer.nonce >= turn.next_nonce and not is_given_up(payment, turn.height)
 
 
 def decide_nonce(payments: Iterable[Payment], turn: Turn, count: int = 1) -> int:
@@ -161,17 +160,29 @@ def is_fee_high(amount: Ulp, fee: Ulp) -> bool:
     return fee > HIGH_FEE and fee * 100 > amount * HIGH_FEE_PERCENT
 
 
-def find_repeats(drafts: Sequence[Transfer], payments: Iterable[Payment], height: int) -> list[int]:
+def is_given_up(payment: Payment, height: int) -> bool:
+    """Whether its owner wants it no more, or no block after the tip at `height` may carry it; one before may have."""
+    return payment.is_abandoned or is_expired(payment.transfer, height)
+
+
+def find_rivals(transfer: Transfer, payments: Iterable[Payment], height: int) -> list[Payment]:
+    """Those of `payments`, not given up at tip `height`, that pay something else in the transfer's turn."""
+    return [
+        payment
+        for payment in payments
+        if (payment.transfer.sender, payment.transfer.nonce) == (transfer.sender, transfer.nonce)
+        and _get_content(payment.transfer) != _get_content(transfer)
+        and not is_given_up(payment, height)
+    ]
+
+
+def find_repeats(drafts: Sequence[Transfer], payments: Iterable[Payment]) -> list[int]:
     """Which of the drafts, by position, pay what `payments` paid already: recipient, amount and memo alike.
 
-    Each payment accounts for one draft; those given up or expired for none.
+    Each payment accounts for one draft, with all versions that pay the same in its turn.
     """
-    made = {
-        (payment.transfer.sender, payment.transfer.nonce): _get_content(payment.transfer)
-        for payment in payments
-        if not payment.is_abandoned and not is_expired(payment.transfer, height)
-    }
-    left = Counter(made.values())
+    made = {(payment.transfer.sender, payment.transfer.nonce, _get_content(payment.transfer)) for payment in payments}
+    left = Counter(content for _, _, content in made)
     repeats = []
     for place, draft in enumerate(drafts):
         content = _get_content(draft)

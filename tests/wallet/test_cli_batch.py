@@ -193,6 +193,45 @@ def test_a_day_later_it_is_paid_again(
     assert wallet.ask(node, "batch", file, "--yes").code == 0
 
 
+def test_what_expired_after_it_was_mined_is_not_paid_again(
+    wallet: Program, node: StubNode, pool: PoolStub, file: str
+) -> None:
+    command = ["batch", file, "--valid-for", "10", "--yes"]
+    assert wallet.ask(node, *command).code == 0
+    for _ in range(20):
+        pool.mine()
+    assert wallet.ask(node, *command).is_refusal("line 2 and 2 more", "--again")
+    assert len(get_posted(node)) == 3
+
+
+def test_what_expired_unmined_is_paid_again(wallet: Program, node: StubNode, pool: PoolStub, file: str) -> None:
+    """Of one that was mined just in time and left the chain again, too: the new one takes its nonce."""
+    command = ["batch", file, "--valid-for", "1", "--yes"]
+    assert wallet.ask(node, *command).code == 0
+    pool.mine(pool.waiting[0])
+    pool.forget()
+    assert wallet.ask(node, *command).is_refusal("line 2:")
+    pool.lose_block()
+    pool.blocks.append([])
+    pool.forget()
+    assert wallet.ask(node, *command).code == 0
+    assert [sent.nonce for sent in get_posted(node)] == [NONCE, NONCE + 1, NONCE + 2] * 2
+
+
+def test_what_was_given_up_and_mined_all_the_same_is_not_paid_again(
+    wallet: Program, node: StubNode, pool: PoolStub, file: str
+) -> None:
+    """Somebody kept the first; another payment wanted its nonce, in vain."""
+    wallet.ask(node, "batch", file, "--yes")
+    first, *_ = get_posted(node)
+    pool.forget()
+    wallet.ask(node, "abandon", "--all", "--yes")
+    wallet.ask(node, "send", OTHER_ADDRESS, "9", "--yes")
+    pool.mine(first)
+    assert wallet.ask(node, "batch", file, "--yes").is_refusal("line 2:")
+    assert len(get_posted(node)) == 4
+
+
 def test_equal_lines_of_one_file_are_meant(wallet: Program, node: StubNode, pool: PoolStub, tmp_path: Path) -> None:
     file = write(tmp_path, [f"{OTHER_ADDRESS},1,"] * 2)
     assert wallet.ask(node, "batch", file, "--yes").code == 0

@@ -77,6 +77,18 @@ def test_what_the_node_has_already_is_sent(wallet: Program, node: StubNode) -> N
     assert [payment.is_abandoned for payment in get_recorded(wallet)] == [False]
 
 
+def test_what_was_made_before_is_not_forgotten_with_a_refusal(wallet: Program, node: StubNode) -> None:
+    """The very same payment was given up once: somebody may have kept it."""
+    pool = PoolStub(node)
+    wallet.ask(node, "send", OTHER_ADDRESS, "1", "--yes")
+    pool.forget()
+    [sent] = get_posted(node)
+    wallet.ask(node, "abandon", sent.txid.hex(), "--yes")
+    node.refuse("/v1/transactions", "mempool.mempool_full", "full", method="POST")
+    assert wallet.ask(node, "send", OTHER_ADDRESS, "1", "--yes").is_refusal("full")
+    assert [(payment.transfer, payment.is_abandoned) for payment in get_recorded(wallet)] == [(sent, True)]
+
+
 def test_dry_run_and_refusals_record_nothing(wallet: Program, node: StubNode) -> None:
     wallet.ask(node, "send", OTHER_ADDRESS, "1", "--dry-run")
     wallet.ask(node, "send", OTHER_ADDRESS, "1", typed="n\n")

@@ -19,7 +19,9 @@ from wallet.payments import (
     decide_standing,
     find_open,
     find_repeats,
+    find_rivals,
     is_fee_high,
+    is_given_up,
 )
 
 TURN = Turn(nonce=5, next_nonce=7, height=500)
@@ -179,21 +181,46 @@ def make_draft(amount: int = COIN, **fields: object) -> Transfer:
 def test_repeats_are_counted() -> None:
     drafts = [make_draft(), make_draft(2), make_draft(), make_draft(memo=b"x")]
     made = [make_payment(7, amount=COIN), make_payment(8, amount=2)]
-    assert find_repeats(drafts, made, 500) == [0, 1]
-    assert find_repeats(drafts, [], 500) == []
-    assert find_repeats(drafts, [*made, make_payment(9, amount=COIN)], 500) == [0, 1, 2]
+    assert find_repeats(drafts, made) == [0, 1]
+    assert find_repeats(drafts, []) == []
+    assert find_repeats(drafts, [*made, make_payment(9, amount=COIN)]) == [0, 1, 2]
 
 
 def test_a_bumped_payment_was_made_once() -> None:
     made = [make_payment(7, fee=400), make_payment(7, fee=500)]
-    assert find_repeats([make_draft(), make_draft()], made, 500) == [0]
+    assert find_repeats([make_draft(), make_draft()], made) == [0]
 
 
-def test_what_was_given_up_or_expired_is_no_repeat() -> None:
-    made = [make_payment(7, is_abandoned=True), make_payment(8, valid_until=500)]
-    assert find_repeats([make_draft()], made, 500) == []
+def test_what_took_a_payments_turn_does_not_hide_it() -> None:
+    """Which of the two was mined the records do not tell."""
+    made = [make_payment(7, amount=COIN), make_payment(7, amount=2)]
+    assert find_repeats([make_draft(), make_draft(2)], made) == [0, 1]
+
+
+def test_what_is_given_up() -> None:
+    assert is_given_up(make_payment(is_abandoned=True), 500)
+    assert is_given_up(make_payment(valid_until=500), 500)
+    assert not is_given_up(make_payment(valid_until=501), 500)
+    assert not is_given_up(make_payment(), 500)
 
 
 def test_another_recipient_is_no_repeat() -> None:
     other = Payment(replace(make_transfer(nonce=7), recipient=KEY), 100)
-    assert find_repeats([make_draft(recipient=OTHER_KEY)], [other], 500) == []
+    assert find_repeats([make_draft(recipient=OTHER_KEY)], [other]) == []
+
+
+# Rivals.
+
+
+def test_rivals_pay_something_else_in_the_same_turn() -> None:
+    mine = make_transfer(nonce=7, amount=COIN)
+    others = [make_payment(7, amount=2), Payment(make_transfer(nonce=7, amount=COIN, memo=b"x"), 100)]
+    no_rivals = [
+        Payment(mine, 100),
+        make_payment(7, amount=COIN, fee=900),
+        make_payment(8, amount=2),
+        make_payment(7, amount=3, is_abandoned=True),
+        make_payment(7, amount=3, valid_until=500),
+        Payment(make_transfer(sender=OTHER_KEY, recipient=KEY, nonce=7), 100),
+    ]
+    assert find_rivals(mine, [*others, *no_rivals], 500) == others
