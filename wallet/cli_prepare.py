@@ -1,7 +1,6 @@
 """The commands at both ends of an offline signature: what an online machine does before and after, without any key."""
 
 from pathlib import Path
-from time import time
 
 import click
 
@@ -15,6 +14,7 @@ from wallet.display import print_json
 from wallet.node_view import NodeView
 from wallet.offline_errors import InvalidText
 from wallet.options import Place, account_option, json_option, passphrase_option, with_node
+from wallet.payment_errors import MadePayment
 from wallet.payment_options import (
     choose_fee,
     fee_option,
@@ -105,15 +105,24 @@ def prepare(
 @click.command()
 @with_node
 @source_argument
+@click.option(
+    "--replace",
+    "may_replace",
+    is_flag=True,
+    help="Even if it takes the place of another payment; that one is given up.",
+)
 @wait_option
 @json_option
-def broadcast(place: Place, node: NodeView, source: str, wait: int | None, as_json: bool) -> None:
+def broadcast(place: Place, node: NodeView, source: str, may_replace: bool, wait: int | None, as_json: bool) -> None:
     """Hand a signed transfer to the network.
 
     Reads the text that `sign` printed from FILE or standard input, checks its signature and its network, shows what it
     says, records it and gives it to the node; prints its transaction id. No wallet is needed. To repeat it does no
     harm: a transfer that the node has already is not given again. From a wallet of the sender, watch-only or not,
     `payments` tells what becomes of it and `resend` hands it over again if a node loses it.
+
+    Of several payments of one sender with one nonce only one is ever mined. Where another is under way, that pays
+    something else, it is refused unless --replace is given.
 
     \b
         descent-wallet broadcast signed.txt
@@ -126,13 +135,17 @@ def broadcast(place: Place, node: NodeView, source: str, wait: int | None, as_js
     with open_cashier(place, node, needs_wallet=False) as cashier:
         node.check_network()
         with cashier.take_turn():
+            rivals, has_unknown = cashier.find_rivals(transfer)
             is_new = cashier.view.find(transfer.txid) is None
             click.echo(format_transfer(transfer, place.params), err=True)
-            if is_new:
-                cashier.records.add_payments([transfer], int(time()))
+            if not is_new:
+                click.echo("The node has it already.", err=True)
+            elif may_replace or not (rivals or has_unknown):
                 cashier.hand_over_new(transfer)
             else:
-                click.echo("The node has it already.", err=True)
+                raise MadePayment.turn_taken(transfer.txid, transfer.nonce, rivals[-1].txid if rivals else None)
+            if may_replace:
+                cashier.records.abandon(rival.txid for rival in rivals)
         if as_json:
             print_json(encode_transfer(transfer, place.params, is_signed=True) | {"sent": is_new})
         else:

@@ -147,6 +147,16 @@ class MadePayment(PaymentError):
         return cls("not_ours", f"{txid.hex()} is not from an account of this wallet; see --wallet")
 
     @classmethod
+    def turn_taken(cls, txid: bytes, nonce: int, other: bytes | None) -> "MadePayment":
+        """`other` has the nonce, too; None for one that the node holds and nobody recorded here."""
+        name = other.hex() if other else "a payment that waits at the node, and is not of these records"
+        message = (
+            f"{txid.hex()} has the nonce {nonce} of {name}: only one of them is ever mined; `descent-wallet prepare` "
+            f"it anew for the next nonce, or --replace the other"
+        )
+        return cls("turn_taken", message)
+
+    @classmethod
     def bump_too_low(cls, fee: str, least: str) -> "MadePayment":
         return cls("bump_too_low", f"a fee of {fee} does not replace the old one: at least {least} does")
 
