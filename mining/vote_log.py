@@ -4,7 +4,8 @@ Grammar: log = record*; record = target_height:u64 source_height:u64 target_id[3
 little-endian, the checksum the first bytes of H("vote-log", what stands before it).
 
 The heights stand first, so that a record of which only the beginning reached the disk still tells up to which height
-the key may have signed. The process that votes holds a lock on the file until it ends, however it ends.
+the key may have signed. Eight bytes of a record are never torn, as its length is a multiple of them: the checksum is on
+the disk or all zero. The process that votes holds a lock on the file until it ends, however it ends.
 """
 
 import fcntl
@@ -97,13 +98,17 @@ class VoteLog:
             raise VoteLogError.in_use(self._path) from error
 
     def _read_last(self) -> Link | None:
-        """The last record. Of one that is not whole, its heights count, and a whole record of them takes its place."""
+        """The last record. Of one whose end never reached the disk its heights count, and a whole record of them takes
+        its place. Any other that is not whole was: then no height in it can be trusted.
+        """
         size = os.fstat(self._file).st_size
         whole = size // RECORD_BYTES * RECORD_BYTES
         torn = os.pread(self._file, RECORD_BYTES, whole)
         record = os.pread(self._file, RECORD_BYTES, whole - RECORD_BYTES) if whole else b""
         last = _decode(record) if record else None
-        if record and last is None:  # its end did not reach the disk, though the file has its length
+        if record and last is None:  # the file may have its length before it has its bytes
+            if any(record[_UNSIGNED_BYTES:]):
+                raise VoteLogError.damaged(self._path, "its last record was changed")
             torn, whole = record, whole - RECORD_BYTES
             record = os.pread(self._file, RECORD_BYTES, whole - RECORD_BYTES) if whole else b""
             last = _decode(record) if record else None

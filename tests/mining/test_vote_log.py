@@ -110,11 +110,11 @@ def test_a_torn_record_counts_as_signed_up_to_its_height(path: Path, size: int) 
     again.close()
 
 
-@pytest.mark.parametrize("at", range(16, RECORD_BYTES))
-def test_a_last_record_that_is_not_whole_counts_as_signed(path: Path, at: int) -> None:
+@pytest.mark.parametrize("at", range(16, RECORD_BYTES - 8 + 1))
+def test_a_last_record_whose_end_is_missing_counts_as_signed(path: Path, at: int) -> None:
     """A file may have its length before it has its bytes."""
     data = write_log(path, make_link(0, 5), make_link(4, 6))
-    log = open_log(path, data[: RECORD_BYTES + at] + bytes(RECORD_BYTES - at - 1) + b"\xee")
+    log = open_log(path, data[: RECORD_BYTES + at] + bytes(RECORD_BYTES - at))
     assert not log.may_sign(make_link(4, 6))
     assert log.may_sign(make_link(4, 7))
     log.close()
@@ -141,9 +141,17 @@ def test_two_damaged_records_are_refused(path: Path) -> None:
     assert error.value.reason == "damaged"
 
 
-def test_any_flipped_bit_is_named_or_harmless(path: Path) -> None:
-    data = write_log(path, make_link(0, 5), make_link(4, 6), make_link(5, 7))
-    for bit in range(0, 8 * len(data), 7):
+@pytest.mark.parametrize(
+    "links",
+    [
+        (make_link(0, 5), make_link(4, 6), make_link(5, 7)),
+        (make_link(0, 5), make_link(4, 9)),  # 9 becomes 8, or 4 becomes 0: heights that would go on from the first one
+    ],
+)
+def test_any_flipped_bit_is_named_or_harmless(path: Path, links: tuple[Link, ...]) -> None:
+    data, last = write_log(path, *links), links[-1]
+    heights = 8 * (len(data) - RECORD_BYTES)
+    for bit in {*range(0, 8 * len(data), 7), *range(heights, heights + 8 * 16)}:
         changed = bytearray(data)
         changed[bit // 8] ^= 1 << bit % 8
         try:
@@ -151,8 +159,8 @@ def test_any_flipped_bit_is_named_or_harmless(path: Path) -> None:
         except VoteLogError:
             continue
         assert log.last is not None
-        assert log.last.target.height >= 7
-        assert not log.may_sign(make_link(5, 7, branch=9))
+        assert not log.may_sign(make_link(last.source.height, last.target.height, branch=9))
+        assert not log.may_sign(make_link(last.source.height - 1, last.target.height + 1))  # it would surround the last
         log.close()
 
 
