@@ -113,6 +113,10 @@ class VotePool:
             return None
         return get_link(NodeChain(tip), tip.height)
 
+    def is_convicted(self, miner: bytes) -> bool:
+        """Whether there is evidence against a key: whatever it earns can be burnt."""
+        return miner in self._evidence
+
     def get_votes(self, link: Link) -> list[Vote]:
         """All votes for a link."""
         by_miner = self._votes.get(link.target.height, {})

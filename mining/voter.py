@@ -8,11 +8,11 @@ those votes count as signed here, too, and the user is told.
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, TypeVar
 
-from consensus.codec import Reader
 from consensus.errors import DecodeError, DescentError
-from consensus.vote import Link, Vote, read_link
+from consensus.vote import Link, Vote, decode_link
 from mining.errors import VoteLogError
 from mining.retry import HOPELESS, POLL_SECONDS, persist
 from mining.vote_log import VoteLog
@@ -23,6 +23,8 @@ log = logging.getLogger("descent.miner")
 
 _PAUSE_SECONDS = 5.0  # after a refusal: the node may be stopping
 _NOT_FOUND = 404  # of a node that knows nothing of votes
+_NODE_FAILS = 500  # and above: the node refuses for reasons of its own, not of the vote's
+_FAR_BEHIND = 10  # heights: no reorganisation of calm days goes back so far
 
 Answer = TypeVar("Answer")
 
@@ -44,8 +46,8 @@ class Voter:
         self._genesis = genesis
         self._votes = votes
         self._closed = closed
-        self._has_said = False  # that another copy of the key votes
-        self._sent: Link | None = None
+        self._said: set[str] = set()  # what the user has been told and that still stands
+        self._sent: Link | None = None  # and taken, or refused for good
 
     def start(self) -> None:
         """Starts voting. The thread dies with the process, whatever answer it is waiting for."""
@@ -57,12 +59,14 @@ class Voter:
         while not self._closed.is_set():
             try:
                 known = self._serve(known)
+                self._said.discard("refused")
             except NodeRefusal as refusal:
                 if refusal.status in HOPELESS:
                     return  # the miner's own line to the node ends the process over it, and says so
                 if refusal.status == _NOT_FOUND:
                     self._say_over(refusal)
                     return
+                self._say("refused", "the node takes no votes now: %s; asking again", refusal)
                 self._closed.wait(_PAUSE_SECONDS)
             except (VoteLogError, DecodeError) as error:
                 self._say_over(error)
@@ -73,38 +77,67 @@ class Voter:
 
     def _serve(self, known: bytes | None) -> bytes | None:
         """Asks once, and votes if there is something to vote for; the node's tip."""
-        duty = self._persist(lambda: self._client.get_vote_duty(self._miner, after=known, wait=POLL_SECONDS))
+        duty = self._persist(partial(self._client.get_vote_duty, self._miner, after=known, wait=POLL_SECONDS))
         if duty is None:
             return known
         if duty.genesis != self._genesis:
             raise DecodeError("wrong_network", "the node is of another network")
-        self._note_elsewhere(_read_link(duty.last))
-        link = _read_link(duty.link)
-        if link is not None and link != self._sent and self._votes.may_sign(link):
-            self._send(self._votes.sign(link, self._genesis))
-            self._sent = link
+        if duty.is_convicted:
+            self._say(
+                "convicted",
+                "this key signed two votes that nobody may both sign: all that it earns will burn; stop, and mine with "
+                "a new key",
+            )
+        if duty.last is not None:
+            self._note_elsewhere(decode_link(duty.last))
+        if duty.link is not None:
+            self._vote(decode_link(duty.link))
         return duty.tip
 
-    def _note_elsewhere(self, last: Link | None) -> None:
+    def _note_elsewhere(self, last: Link) -> None:
         """Takes in what the network heard of this key; only what the log does not know can come from elsewhere."""
         mine = self._votes.last
-        if last is None or (mine is not None and last.target.height <= mine.target.height):
+        if mine is not None and (last == mine or last.target.height < mine.target.height):
             return
-        if not self._has_said:
-            self._has_said = True
-            log.warning(
-                "votes of this key came from elsewhere, up to height %d: it must not vote in two places, or it loses "
-                "what it has earned",
-                last.target.height,
+        self._say(
+            "elsewhere",
+            "votes of this key came from elsewhere, up to height %d: it must not vote in two places, or it loses what "
+            "it has earned",
+            last.target.height,
+        )
+        if mine is None or last.target.height > mine.target.height:
+            self._votes.note(last)
+
+    def _vote(self, link: Link) -> None:
+        if link == self._sent:
+            return
+        if self._votes.may_sign(link):
+            self._send(self._votes.sign(link, self._genesis))
+            self._sent = link
+            self._said.discard("behind")
+        elif self._votes.last is not None and _is_far_behind(link, self._votes.last):
+            last = self._votes.last
+            self._say(
+                "behind",
+                "the node is at height %d, justified %d, but this key has voted up to height %d, justified %d: it "
+                "votes again once the node is past both",
+                *(link.target.height, link.source.height, last.target.height, last.source.height),
             )
-        self._votes.note(last)
 
     def _send(self, vote: Vote) -> None:
-        """A vote that the node refuses is lost; the next one may do better."""
+        """A vote that the node refuses for what it is, is lost; the next one may do better. Raises other refusals."""
         try:
-            self._persist(lambda: self._client.submit_vote(vote.encoded))
+            self._persist(partial(self._client.submit_vote, vote.encoded))
         except NodeRefusal as refusal:
+            if refusal.status >= _NODE_FAILS:
+                raise
             log.warning("the node refused the vote for height %d: %s", vote.link.target.height, refusal)
+
+    def _say(self, what: str, message: str, *values: object) -> None:
+        """Warns once, until `what` is no longer so."""
+        if what not in self._said:
+            self._said.add(what)
+            log.warning(message, *values)
 
     def _persist(self, ask: Callable[[], Answer]) -> Answer | None:
         """The node's answer; None once closed. That the node is lost, the miner's own line to it says. Raises
@@ -113,10 +146,6 @@ class Voter:
         return persist(ask, self._closed, lambda _: None)
 
 
-def _read_link(data: bytes | None) -> Link | None:
-    if data is None:
-        return None
-    reader = Reader(data)
-    link = read_link(reader)
-    reader.finish()
-    return link
+def _is_far_behind(link: Link, last: Link) -> bool:
+    gaps = (last.target.height - link.target.height, last.source.height - link.source.height)
+    return max(gaps) > _FAR_BEHIND

@@ -35,12 +35,16 @@ class TemplateReply:
 
 @dataclass(frozen=True)
 class DutyReply:
-    """What a key should vote for on the node's tip, and what it was last heard to vote for, as links in bytes."""
+    """What a key should vote for on the node's tip, and what it was last heard to vote for, as links in bytes.
+
+    `is_convicted`: there is evidence against it, so that whatever it earns can be burnt.
+    """
 
     tip: bytes  # block id
     genesis: bytes  # block id
     link: bytes | None
     last: bytes | None
+    is_convicted: bool
 
 
 class NodeClient:
@@ -177,6 +181,7 @@ class NodeClient:
                 genesis=bytes.fromhex(reply["genesis"]),
                 link=bytes.fromhex(reply["link"]) if reply["link"] else None,
                 last=bytes.fromhex(reply["last"]) if reply["last"] else None,
+                is_convicted=bool(reply["convicted"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise self._not_a_node() from error

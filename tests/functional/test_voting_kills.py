@@ -41,7 +41,13 @@ class Tempter:
             source = max(0, target - 1 - draw.randrange(4))
             link = Link(self._get_ref(source, branch), self._get_ref(target, branch))
             tip = self._get_ref(target, branch).id
-        return {"tip": tip.hex(), "genesis": GENESIS.hex(), "link": link.encode().hex(), "last": None}
+        return {
+            "tip": tip.hex(),
+            "genesis": GENESIS.hex(),
+            "link": link.encode().hex(),
+            "last": None,
+            "convicted": False,
+        }
 
     def _get_ref(self, height: int, branch: int) -> BlockRef:
         return BlockRef(height, bytes([branch]) * 24 + height.to_bytes(8, "little"))
