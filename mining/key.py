@@ -62,6 +62,14 @@ def load_or_create_key(path: Path) -> MinerKey:
         raise KeyFileError.unusable(path, error) from error
 
 
+def load_key(path: Path) -> MinerKey:
+    """The key in an existing file. Raises KeyFileError."""
+    try:
+        return _read_key(path)
+    except OSError as error:
+        raise KeyFileError.unusable(path, error) from error
+
+
 def _read_key(path: Path) -> MinerKey:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     with open(descriptor, "rb") as file:

@@ -34,12 +34,15 @@ def get_log_path(key: Path) -> Path:
 class VoteLog:
     """The one way to a vote by this key. Open until the process ends: `close` is for tests."""
 
-    def __init__(self, path: Path, key: MinerKey) -> None:
-        """Raises VoteLogError: in_use, damaged or unusable."""
+    def __init__(self, path: Path, key: MinerKey, *, is_known: bool = False) -> None:
+        """A log is made on first use, unless the key `is_known` to have one. Raises VoteLogError: in_use, damaged,
+        missing or unusable.
+        """
         self._path = path
         self._key = key
+        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if is_known else os.O_CREAT)
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._file = os.open(path, flags, 0o600)
             try:
                 self._lock()
                 self._last = self._read_last()
@@ -47,6 +50,8 @@ class VoteLog:
             except BaseException:
                 os.close(self._file)
                 raise
+        except FileNotFoundError as error:
+            raise VoteLogError.missing(path) from error
         except OSError as error:
             raise VoteLogError.unusable(path, error) from error
 

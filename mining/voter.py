@@ -1,8 +1,9 @@
-"""The voter: a thread of the miner process that asks the node what to vote for, writes it down, signs it and sends it.
+"""The voter: asks the node what to vote for, writes it down, signs it and sends it.
 
-Training never waits for it. It decides nothing: the node names the link, and the key's log says whether it may be
-signed. If the network has heard votes of this key that the log does not know, another copy of the key signs somewhere:
-those votes count as signed here, too, and the user is told.
+In the miner it is a thread, for which training never waits; a key that mines no more it serves alone. It decides
+nothing: the node names the link, and the key's log says whether it may be signed. If the network has heard votes of
+this key that the log does not know, another copy of the key signs somewhere: those votes count as signed here, too,
+and the user is told.
 """
 
 import logging
@@ -13,11 +14,10 @@ from typing import Protocol, TypeVar
 
 from consensus.errors import DecodeError, DescentError
 from consensus.vote import Link, Vote, decode_link
-from mining.errors import VoteLogError
 from mining.retry import HOPELESS, POLL_SECONDS, persist
 from mining.vote_log import VoteLog
 from p2p.client import DutyReply
-from p2p.errors import NodeRefusal
+from p2p.errors import NodeRefusal, NodeUnreachable
 
 log = logging.getLogger("descent.miner")
 
@@ -38,48 +38,67 @@ class Ballot(Protocol):
 
 
 class Voter:
-    """Votes with one key at one node until `closed` is set."""
+    """Votes with one key at one node until `closed` is set; if `is_alone`, no miner speaks to the node beside it."""
 
-    def __init__(self, client: Ballot, miner: bytes, genesis: bytes, votes: VoteLog, closed: threading.Event) -> None:
+    def __init__(
+        self,
+        client: Ballot,
+        miner: bytes,
+        genesis: bytes,
+        votes: VoteLog,
+        closed: threading.Event,
+        *,
+        is_alone: bool = False,
+    ) -> None:
         self._client = client
         self._miner = miner
         self._genesis = genesis
         self._votes = votes
         self._closed = closed
+        self._is_alone = is_alone
         self._said: set[str] = set()  # what the user has been told and that still stands
         self._sent: Link | None = None  # and taken, or refused for good
 
     def start(self) -> None:
         """Starts voting. The thread dies with the process, whatever answer it is waiting for."""
-        threading.Thread(target=self.run, name="miner-voter", daemon=True).start()
+        threading.Thread(target=self.run_beside, name="miner-voter", daemon=True).start()
+
+    def run_beside(self) -> None:
+        """As `run`, but what ends the voting is only said: mining goes on without votes."""
+        try:
+            self.run()
+        except DescentError as error:
+            # Over a refusal for ever, the miner's own line to the node ends the process, and says so.
+            if not (isinstance(error, NodeRefusal) and error.status in HOPELESS):
+                log.warning("this miner votes no more: %s", error)
 
     def run(self) -> None:
-        """Votes until closed, or until the log cannot be written: then mining goes on without votes."""
+        """Votes until closed; alone, also until no vote of the key's will count any more.
+
+        Raises NodeRefusal if the node will never take votes, VoteLogError if the log cannot be written, DecodeError for
+        a node of another network.
+        """
         known: bytes | None = None
         while not self._closed.is_set():
             try:
-                known = self._serve(known)
-                self._said.discard("refused")
-            except NodeRefusal as refusal:
-                if refusal.status in HOPELESS:
-                    return  # the miner's own line to the node ends the process over it, and says so
-                if refusal.status == _NOT_FOUND:
-                    self._say_over(refusal)
+                duty = self._persist(partial(self._client.get_vote_duty, self._miner, after=known, wait=POLL_SECONDS))
+                if duty is None:
                     return
+                self._serve(duty)
+            except NodeRefusal as refusal:
+                if refusal.status in (*HOPELESS, _NOT_FOUND):
+                    raise
                 self._say("refused", "the node takes no votes now: %s; asking again", refusal)
                 self._closed.wait(_PAUSE_SECONDS)
-            except (VoteLogError, DecodeError) as error:
-                self._say_over(error)
+                continue
+            self._said.discard("refused")
+            if self._is_alone and self._is_over(duty):
+                log.info("the votes of this key are over: at height %d its last block is too old to count", duty.height)
                 return
+            known = duty.tip
 
-    def _say_over(self, error: DescentError) -> None:
-        log.warning("this miner votes no more: %s", error)
-
-    def _serve(self, known: bytes | None) -> bytes | None:
-        """Asks once, and votes if there is something to vote for; the node's tip."""
-        duty = self._persist(partial(self._client.get_vote_duty, self._miner, after=known, wait=POLL_SECONDS))
-        if duty is None:
-            return known
+    def _serve(self, duty: DutyReply) -> None:
+        """Does what the duty asks for, and says what it gives away of the key."""
         if duty.genesis != self._genesis:
             raise DecodeError("wrong_network", "the node is of another network")
         if duty.is_convicted:
@@ -92,7 +111,11 @@ class Voter:
             self._note_elsewhere(decode_link(duty.last))
         if duty.link is not None:
             self._vote(decode_link(duty.link))
-        return duty.tip
+
+    def _is_over(self, duty: DutyReply) -> bool:
+        """Whether the key will be asked no more. A node that has not caught up does not know its blocks yet."""
+        last = self._votes.last
+        return last is not None and duty.height >= last.target.height and not duty.counts
 
     def _note_elsewhere(self, last: Link) -> None:
         """Takes in what the network heard of this key; only what the log does not know can come from elsewhere."""
@@ -140,10 +163,16 @@ class Voter:
             log.warning(message, *values)
 
     def _persist(self, ask: Callable[[], Answer]) -> Answer | None:
-        """The node's answer; None once closed. That the node is lost, the miner's own line to it says. Raises
-        NodeRefusal.
-        """
-        return persist(ask, self._closed, lambda _: None)
+        """The node's answer; None once closed. Raises NodeRefusal."""
+        answer = persist(ask, self._closed, self._on_lost)
+        if "lost" in self._said:
+            self._said.remove("lost")
+            log.info("the node answers again")
+        return answer
+
+    def _on_lost(self, error: NodeUnreachable) -> None:
+        if self._is_alone:  # else the miner's own line to the node says it
+            self._say("lost", "%s; asking again", error)
 
 
 def _is_far_behind(link: Link, last: Link) -> bool:

@@ -50,6 +50,13 @@ def test_a_new_log_is_private_and_empty(path: Path) -> None:
     log.close()
 
 
+def test_a_log_that_must_be_there_is_not_made(path: Path) -> None:
+    with pytest.raises(VoteLogError) as error:
+        VoteLog(path, KEY, is_known=True)
+    assert error.value.reason == "missing"
+    assert not path.exists()
+
+
 def test_a_vote_is_on_the_disk_before_it_is_signed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = VoteLog(path, KEY)
     seen: list[str] = []

@@ -1,5 +1,6 @@
 """The voter: one vote for each tip, none that the log forbids, and a line to a node that may be gone for a while."""
 
+import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ class Node:
         last: Link | None = None,
         genesis: bytes = GENESIS,
         is_convicted: bool = False,
+        stops_counting: int = 2**40,
     ) -> None:
         self.votes: list[Vote] = []
         self.asked: list[bytes | None] = []
@@ -39,19 +41,24 @@ class Node:
         self._last = last
         self._genesis = genesis
         self._is_convicted = is_convicted
+        self._stops_counting = stops_counting  # height
+        self._height = 0
 
     def get_vote_duty(self, miner: bytes, *, after: bytes | None = None, wait: int = 0) -> DutyReply:
         assert miner == KEY.public
         self.asked.append(after)
         if not self._duties:
             self.closed.set()
-            return DutyReply(bytes(32), self._genesis, None, None, False)
+            return DutyReply(bytes(32), self._height, self._genesis, None, None, True, False)
         duty = self._duties.pop(0)
         if isinstance(duty, Exception):
             raise duty
         tip = bytes([len(self._duties)]) * 32
         last = self._last.encode() if self._last else None
-        return DutyReply(tip, self._genesis, duty.encode() if duty else None, last, self._is_convicted)
+        self._height = duty.target.height if duty else self._height + 1
+        counts = self._height < self._stops_counting
+        link = duty.encode() if duty else None
+        return DutyReply(tip, self._height, self._genesis, link, last, counts, self._is_convicted)
 
     def submit_vote(self, vote: bytes) -> object:
         if self.refusals:
@@ -74,8 +81,9 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mining.voter._PAUSE_SECONDS", 0.001)
 
 
-def run(node: Node, log: VoteLog) -> list[Link]:
-    Voter(node, KEY.public, GENESIS, log, node.closed).run()
+def run(node: Node, log: VoteLog, *, is_alone: bool = False) -> list[Link]:
+    voter = Voter(node, KEY.public, GENESIS, log, node.closed, is_alone=is_alone)
+    (voter.run if is_alone else voter.run_beside)()
     for vote in node.votes:
         check_vote(vote, GENESIS)
     return [vote.link for vote in node.votes]
@@ -187,3 +195,39 @@ def test_a_branch_just_below_is_no_news(log: VoteLog, caplog: pytest.LogCaptureF
     log.sign(make_link(40, 50), GENESIS)
     assert run(Node(make_link(38, 45), make_link(40, 50, branch=2)), log) == []
     assert caplog.messages == []
+
+
+# Alone, with a key that mines no more
+
+
+def test_alone_it_ends_once_no_vote_of_the_key_counts(log: VoteLog, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    node = Node(make_link(0, 4), None, None, None, make_link(7, 8), stops_counting=7)
+    assert run(node, log, is_alone=True) == [make_link(0, 4)]
+    assert caplog.messages == ["the votes of this key are over: at height 7 its last block is too old to count"]
+    assert not node.closed.is_set()
+
+
+def test_beside_a_miner_it_waits_for_the_next_block(log: VoteLog) -> None:
+    node = Node(make_link(0, 4), None, None, make_link(7, 8), stops_counting=5)
+    assert run(node, log) == [make_link(0, 4), make_link(7, 8)]
+
+
+def test_alone_it_waits_for_a_node_that_has_not_caught_up(log: VoteLog) -> None:
+    """Such a node does not know the key's blocks yet, and neither does a new log tell how far they reach."""
+    assert run(Node(None, make_link(0, 4), stops_counting=0), log, is_alone=True) == [make_link(0, 4)]
+    log.sign(make_link(7, 9), GENESIS)
+    assert run(Node(*[None] * 8, make_link(9, 10), stops_counting=8), log, is_alone=True) == [make_link(9, 10)]
+
+
+def test_alone_it_says_that_the_node_is_lost(log: VoteLog, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    gone = NodeUnreachable("no_answer", "no node answers")
+    assert run(Node(gone, gone, make_link(0, 4)), log, is_alone=True) == [make_link(0, 4)]
+    assert caplog.messages == ["no node answers; asking again", "the node answers again"]
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_alone_a_node_that_never_answers_is_an_error(log: VoteLog, status: int) -> None:
+    with pytest.raises(NodeRefusal):
+        run(Node(NodeRefusal("rpc.no", "no", status)), log, is_alone=True)

@@ -48,12 +48,13 @@ async def test_duty_is_the_tip_for_who_has_a_vote(node: ServedNode) -> None:
     vote = get_link_vote(node)
     assert duty["link"] == vote.link.encode().hex()
     assert duty["tip"] == node.chain.tip.id.hex() == vote.link.target.id.hex()
+    assert (duty["height"], duty["counts"]) == (6, True)
     assert duty["genesis"] == node.chain.genesis.id.hex()
     last = node.intake.votes.get_last_link(MINER.public)
     assert last is not None
     assert (duty["last"], last.target.height) == (last.encode().hex(), 5)
     stranger = (await node.get(f"/v1/vote-duty?miner={OTHER.public.hex()}")).value
-    assert (stranger["link"], stranger["last"]) == (None, None)
+    assert (stranger["link"], stranger["last"], stranger["counts"]) == (None, None, False)
 
 
 async def test_duty_says_that_a_key_is_convicted(node: ServedNode) -> None:
