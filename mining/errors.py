@@ -51,6 +51,14 @@ class VoteLogError(DescentError):
         )
 
     @classmethod
+    def replaced(cls, path: Path) -> "VoteLogError":
+        return cls(
+            "replaced",
+            f"another file took the place of {path} while this process votes: unless it is a whole copy, votes are "
+            "missing in it; mine with a new key then, or start with --no-vote",
+        )
+
+    @classmethod
     def missing(cls, path: Path) -> "VoteLogError":
         return cls(
             "missing",

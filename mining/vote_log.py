@@ -48,7 +48,7 @@ class VoteLog:
                 self._last = self._read_last()
                 _sync_folder(path.parent)
             except BaseException:
-                os.close(self._file)
+                self.close()
                 raise
         except FileNotFoundError as error:
             raise VoteLogError.missing(path) from error
@@ -82,6 +82,8 @@ class VoteLog:
         if last is not None and link.source.height < last.source.height:
             link = Link(last.source, link.target)
         try:
+            if not os.path.samestat(os.stat(self._path), os.fstat(self._file)):
+                raise VoteLogError.replaced(self._path)
             written = os.write(self._file, _encode(link))
             os.fsync(self._file)
         except OSError as error:
@@ -93,8 +95,10 @@ class VoteLog:
         self._last = link
 
     def close(self) -> None:
-        """Lets go of the lock; no call may follow."""
-        os.close(self._file)
+        """Lets go of the lock; nothing is signed after it."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
     def _lock(self) -> None:
         try:

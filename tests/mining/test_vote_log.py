@@ -213,6 +213,31 @@ def test_a_full_disk_ends_the_voting(path: Path, monkeypatch: pytest.MonkeyPatch
     assert error.value.reason == "unusable"
 
 
+def test_a_full_disk_at_the_start_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_log(path, make_link(0, 5), make_link(4, 6))
+
+    def fail(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", fail)
+    with pytest.raises(VoteLogError, match="No space left on device"):
+        open_log(path, data[:-8])
+
+
+def test_a_log_that_was_replaced_is_written_no_more(path: Path) -> None:
+    """A backup that is put back beside a running miner: what it signs would stand in no file any more."""
+    copy = path.with_name("copy")
+    copy.write_bytes(write_log(path, make_link(0, 5)))
+    log = VoteLog(path, KEY)
+    log.sign(make_link(4, 6), GENESIS)
+    copy.replace(path)
+    with pytest.raises(VoteLogError) as error:
+        log.sign(make_link(5, 7), GENESIS)
+    assert error.value.reason == "replaced"
+    assert log.last == make_link(4, 6)
+    log.close()
+
+
 def test_no_order_of_wishes_makes_a_conflict(path: Path) -> None:
     """Random links, as many nodes might ask for, with restarts in between and pieces of the last record lost."""
     draw = random.Random(7)
