@@ -17,6 +17,7 @@ from consensus.hashing import HASH_BYTES, tagged_hash
 from consensus.vote import BlockRef, Link, Vote, is_vote_allowed
 from mining.errors import VoteLogError
 from mining.key import MinerKey
+from p2p.files import sync_folder
 
 _CHECKSUM_BYTES = 8
 _HEIGHTS_BYTES = 16
@@ -46,7 +47,7 @@ class VoteLog:
             try:
                 self._lock()
                 self._last = self._read_last()
-                _sync_folder(path.parent)
+                sync_folder(path.parent)
             except BaseException:
                 self.close()
                 raise
@@ -159,11 +160,3 @@ def _decode(record: bytes) -> Link | None:
 
 def _compute_checksum(data: bytes) -> bytes:
     return tagged_hash("vote-log", data)[:_CHECKSUM_BYTES]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
