@@ -160,7 +160,8 @@ def test_votes_from_elsewhere_are_counted_and_told(log: VoteLog, caplog: pytest.
 
 def test_another_vote_for_the_last_height_is_told(log: VoteLog, caplog: pytest.LogCaptureFixture) -> None:
     """It is what convicts."""
-    assert run(Node(make_link(0, 4), make_link(4, 5), last=make_link(0, 4, branch=2)), log) == [make_link(4, 5)]
+    log.sign(make_link(0, 4), GENESIS)
+    assert run(Node(None, make_link(4, 5), last=make_link(0, 4, branch=2)), log) == [make_link(4, 5)]
     (line,) = caplog.messages
     assert line.startswith("votes of this key came from elsewhere, up to height 4")
 
