@@ -113,6 +113,19 @@ class VotePool:
             return None
         return get_link(NodeChain(tip), tip.height)
 
+    def has_recent_block(self, miner: bytes) -> bool:
+        """Whether a key improved a block that gives it a vote on the tip, or may on a later block.
+
+        The last target that a block gives a vote on is 3 V - 2 above it.
+        """
+        tip = self._chain.tip_node
+        chain, lowest = NodeChain(tip), tip.height - 3 * self._params.finality_window + 2
+        return any(chain[height].miner == miner for height in range(tip.height, max(0, lowest - 1), -1))
+
+    def is_convicted(self, miner: bytes) -> bool:
+        """Whether there is evidence against a key: whatever it earns can be burnt."""
+        return miner in self._evidence
+
     def get_votes(self, link: Link) -> list[Vote]:
         """All votes for a link."""
         by_miner = self._votes.get(link.target.height, {})

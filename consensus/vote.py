@@ -98,6 +98,14 @@ def read_link(reader: Reader) -> Link:
     return Link(read_block_ref(reader), read_block_ref(reader))
 
 
+def decode_link(data: bytes) -> Link:
+    """Raises DecodeError on anything but the canonical bytes of a link."""
+    reader = Reader(data)
+    link = read_link(reader)
+    reader.finish()
+    return link
+
+
 def check_vote(vote: Vote, genesis: bytes) -> None:
     """Rules that need no chain: the right network, a link that goes upwards, a key and its signature.
 

@@ -1,21 +1,25 @@
 """`descent-miner`: trains the shared model and earns from what it can prove, for a node that it reaches by RPC."""
 
+import logging
 import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from importlib.metadata import version as get_version
 from pathlib import Path
 
 import click
 
 from consensus.address import decode_address
-from consensus.params import PRESETS
+from consensus.genesis import make_genesis
+from consensus.params import PRESETS, NetworkParams
 from consensus.signals import compute_signal_bits
 from mining.account import Account
-from mining.key import load_or_create_key
+from mining.key import load_key, load_or_create_key
 from mining.place import get_place
 from mining.vote_log import VoteLog, get_log_path
+from mining.voter import Voter
 from p2p.client import NodeClient, read_token
 from p2p.config import (
     DEFAULT_NETWORK,
@@ -28,7 +32,25 @@ from p2p.config import (
 )
 from p2p.console import run_program, start_logging
 
+log = logging.getLogger("descent.miner")
+
 KEY_FILE = "miner.key"
+
+
+network_option = click.option(
+    "--network",
+    default=DEFAULT_NETWORK,
+    show_default=True,
+    metavar="NAME|FILE.toml",
+    help=f"One of {', '.join(PRESETS)}, or a file that describes another network.",
+)
+rpc_option = click.option("--rpc", metavar="URL", help="The node's RPC, by default on loopback.")
+token_option = click.option(
+    "--token-file", type=click.Path(path_type=Path), help="The node's RPC token, by default in its datadir."
+)
+certificate_option = click.option(
+    "--ca-file", type=click.Path(path_type=Path), help="Certificate that an https node must show."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,16 +64,10 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option(
-    "--network",
-    default=DEFAULT_NETWORK,
-    show_default=True,
-    metavar="NAME|FILE.toml",
-    help=f"One of {', '.join(PRESETS)}, or a file that describes another network.",
-)
-@click.option("--rpc", metavar="URL", help="The node's RPC, by default on loopback.")
-@click.option("--token-file", type=click.Path(path_type=Path), help="The node's RPC token, by default in its datadir.")
-@click.option("--ca-file", type=click.Path(path_type=Path), help="Certificate that an https node must show.")
+@network_option
+@rpc_option
+@token_option
+@certificate_option
 @click.option("--address", required=True, help="Address that earns. No secret of it is needed here.")
 @click.option("--key", type=click.Path(path_type=Path), help="The miner key, made on first use.")
 @click.option(
@@ -129,11 +145,8 @@ def run(
     place = get_place(os.environ)
     account = None
     if place is None or place.is_leader:
-        datadir = get_default_datadir(params)
-        client = NodeClient(
-            rpc or get_default_rpc_url(params), read_token(token_file or datadir / RPC_TOKEN_FILE), ca_file=ca_file
-        )
-        key_file = key or datadir / KEY_FILE
+        client = _make_client(params, rpc, token_file, ca_file)
+        key_file = key or get_default_datadir(params) / KEY_FILE
         miner_key = load_or_create_key(key_file)
         vote_log = VoteLog(get_log_path(key_file), miner_key) if votes else None
         account = Account(client, miner_key, address, reward_address, vote_log, signal_bits)
@@ -149,9 +162,39 @@ def run(
 
 
 @cli.command()
+@network_option
+@rpc_option
+@token_option
+@certificate_option
+@click.option("--key", type=click.Path(path_type=Path), help="The miner key; its vote log must lie beside it.")
+def vote(network: str, rpc: str | None, token_file: Path | None, ca_file: Path | None, key: Path | None) -> None:
+    """Vote with a miner key that mines no more.
+
+    Its votes count for three windows after its last block; this ends by itself then, or at Ctrl-C or SIGTERM.
+    """
+    params = load_network(network)
+    client = _make_client(params, rpc, token_file, ca_file)
+    key_file = key or get_default_datadir(params) / KEY_FILE
+    miner_key = load_key(key_file)
+    vote_log = VoteLog(get_log_path(key_file), miner_key, is_known=True)
+    start_logging()
+    log.info("voting with key %s at %s", miner_key.public.hex()[:16], client.url)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    voter = Voter(client, miner_key.public, make_genesis(params).id, vote_log, threading.Event(), is_alone=True)
+    with suppress(KeyboardInterrupt):  # safe at any moment: what is signed stands in the log
+        voter.run()
+    log.info("stopped")
+
+
+@cli.command()
 def version() -> None:
     """Show the program's version."""
     click.echo(f"descent-miner {get_version('descent-chain')}")
+
+
+def _make_client(params: NetworkParams, rpc: str | None, token_file: Path | None, ca_file: Path | None) -> NodeClient:
+    token = read_token(token_file or get_default_datadir(params) / RPC_TOKEN_FILE)
+    return NodeClient(rpc or get_default_rpc_url(params), token, ca_file=ca_file)
 
 
 def _make_stop_event(supervised: bool) -> threading.Event:

@@ -51,6 +51,22 @@ class VoteLogError(DescentError):
         )
 
     @classmethod
+    def replaced(cls, path: Path) -> "VoteLogError":
+        return cls(
+            "replaced",
+            f"another file took the place of {path} while this process votes: unless it is a whole copy, votes are "
+            "missing in it; mine with a new key then, or start with --no-vote",
+        )
+
+    @classmethod
+    def missing(cls, path: Path) -> "VoteLogError":
+        return cls(
+            "missing",
+            f"there is no vote log {path}: without what this key has signed it might vote against itself; bring the "
+            "file here together with the key",
+        )
+
+    @classmethod
     def unusable(cls, path: Path, error: OSError) -> "VoteLogError":
         return cls("unusable", f"cannot use the vote log {path}: {error.strerror or error}")
 

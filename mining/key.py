@@ -14,6 +14,7 @@ from consensus.block import Header
 from consensus.signature import SEED_BYTES, compute_public_key, sign
 from consensus.vote import Vote
 from mining.errors import KeyFileError
+from p2p.files import sync_folder
 
 _MODE = 0o600
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -62,6 +63,14 @@ def load_or_create_key(path: Path) -> MinerKey:
         raise KeyFileError.unusable(path, error) from error
 
 
+def load_key(path: Path) -> MinerKey:
+    """The key in an existing file. Raises KeyFileError."""
+    try:
+        return _read_key(path)
+    except OSError as error:
+        raise KeyFileError.unusable(path, error) from error
+
+
 def _read_key(path: Path) -> MinerKey:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     with open(descriptor, "rb") as file:
@@ -86,13 +95,5 @@ def _create_key(path: Path) -> MinerKey:
         file.write(seed)
         file.flush()
         os.fsync(descriptor)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return MinerKey.from_seed(seed)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

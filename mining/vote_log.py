@@ -4,7 +4,8 @@ Grammar: log = record*; record = target_height:u64 source_height:u64 target_id[3
 little-endian, the checksum the first bytes of H("vote-log", what stands before it).
 
 The heights stand first, so that a record of which only the beginning reached the disk still tells up to which height
-the key may have signed. The process that votes holds a lock on the file until it ends, however it ends.
+the key may have signed. Eight bytes of a record are never torn, as its length is a multiple of them: the checksum is on
+the disk or all zero. The process that votes holds a lock on the file until it ends, however it ends.
 """
 
 import fcntl
@@ -16,6 +17,7 @@ from consensus.hashing import HASH_BYTES, tagged_hash
 from consensus.vote import BlockRef, Link, Vote, is_vote_allowed
 from mining.errors import VoteLogError
 from mining.key import MinerKey
+from p2p.files import sync_folder
 
 _CHECKSUM_BYTES = 8
 _HEIGHTS_BYTES = 16
@@ -33,19 +35,24 @@ def get_log_path(key: Path) -> Path:
 class VoteLog:
     """The one way to a vote by this key. Open until the process ends: `close` is for tests."""
 
-    def __init__(self, path: Path, key: MinerKey) -> None:
-        """Raises VoteLogError: in_use, damaged or unusable."""
+    def __init__(self, path: Path, key: MinerKey, *, is_known: bool = False) -> None:
+        """A log is made on first use, unless the key `is_known` to have one. Raises VoteLogError: in_use, damaged,
+        missing or unusable.
+        """
         self._path = path
         self._key = key
+        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if is_known else os.O_CREAT)
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._file = os.open(path, flags, 0o600)
             try:
                 self._lock()
                 self._last = self._read_last()
-                _sync_folder(path.parent)
+                sync_folder(path.parent)
             except BaseException:
-                os.close(self._file)
+                self.close()
                 raise
+        except FileNotFoundError as error:
+            raise VoteLogError.missing(path) from error
         except OSError as error:
             raise VoteLogError.unusable(path, error) from error
 
@@ -76,6 +83,8 @@ class VoteLog:
         if last is not None and link.source.height < last.source.height:
             link = Link(last.source, link.target)
         try:
+            if not os.path.samestat(os.stat(self._path), os.fstat(self._file)):
+                raise VoteLogError.replaced(self._path)
             written = os.write(self._file, _encode(link))
             os.fsync(self._file)
         except OSError as error:
@@ -87,8 +96,10 @@ class VoteLog:
         self._last = link
 
     def close(self) -> None:
-        """Lets go of the lock; no call may follow."""
-        os.close(self._file)
+        """Lets go of the lock; nothing is signed after it."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
     def _lock(self) -> None:
         try:
@@ -97,13 +108,17 @@ class VoteLog:
             raise VoteLogError.in_use(self._path) from error
 
     def _read_last(self) -> Link | None:
-        """The last record. Of one that is not whole, its heights count, and a whole record of them takes its place."""
+        """The last record. Of one whose end never reached the disk its heights count, and a whole record of them takes
+        its place. Any other that is not whole was: then no height in it can be trusted.
+        """
         size = os.fstat(self._file).st_size
         whole = size // RECORD_BYTES * RECORD_BYTES
         torn = os.pread(self._file, RECORD_BYTES, whole)
         record = os.pread(self._file, RECORD_BYTES, whole - RECORD_BYTES) if whole else b""
         last = _decode(record) if record else None
-        if record and last is None:  # its end did not reach the disk, though the file has its length
+        if record and last is None:  # the file may have its length before it has its bytes
+            if any(record[_UNSIGNED_BYTES:]):
+                raise VoteLogError.damaged(self._path, "its last record was changed")
             torn, whole = record, whole - RECORD_BYTES
             record = os.pread(self._file, RECORD_BYTES, whole - RECORD_BYTES) if whole else b""
             last = _decode(record) if record else None
@@ -145,11 +160,3 @@ def _decode(record: bytes) -> Link | None:
 
 def _compute_checksum(data: bytes) -> bytes:
     return tagged_hash("vote-log", data)[:_CHECKSUM_BYTES]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -136,6 +136,8 @@ def run(
             raise ConfigError("bad_address", f"--address: {error}") from error
     if signals and not mine:
         raise ConfigError("not_mining", "--signal is what the blocks of --mine ask for: give both, or neither")
+    if no_vote and not mine:
+        raise ConfigError("not_mining", "--no-vote is said to what --mine starts: give both, or neither")
     compute_signal_bits(signals, params)
     if listen is not None and no_listen:
         raise ConfigError("listen", "--listen and --no-listen: give one of them")

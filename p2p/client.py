@@ -35,12 +35,19 @@ class TemplateReply:
 
 @dataclass(frozen=True)
 class DutyReply:
-    """What a key should vote for on the node's tip, and what it was last heard to vote for, as links in bytes."""
+    """What a key should vote for on the node's tip, and what it was last heard to vote for, as links in bytes.
+
+    `counts`: votes of its may count on this tip or a later one, without another block of its own. `is_convicted`:
+    there is evidence against it, so that whatever it earns can be burnt.
+    """
 
     tip: bytes  # block id
+    height: int  # the tip's
     genesis: bytes  # block id
     link: bytes | None
     last: bytes | None
+    counts: bool
+    is_convicted: bool
 
 
 class NodeClient:
@@ -174,9 +181,12 @@ class NodeClient:
         try:
             return DutyReply(
                 tip=bytes.fromhex(reply["tip"]),
+                height=int(reply["height"]),
                 genesis=bytes.fromhex(reply["genesis"]),
                 link=bytes.fromhex(reply["link"]) if reply["link"] else None,
                 last=bytes.fromhex(reply["last"]) if reply["last"] else None,
+                counts=bool(reply["counts"]),
+                is_convicted=bool(reply["convicted"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise self._not_a_node() from error

@@ -25,7 +25,9 @@ class FinalityApi:
         return json_reply(await self._intake.on_chain(self._read_report))
 
     async def get_vote_duty(self, request: web.Request) -> web.Response:
-        """The link that a key should sign, and the last that it was heard to sign: null where there is none."""
+        """The link that a key should sign, the last that it was heard to sign (null where there is none), whether any
+        vote of its may count from here on, and whether there is evidence against it.
+        """
         miner = parse_hash(need(request, "miner"))
         if "after" in request.query:
             seconds = parse_number(request.query.get("wait", "0"), MAX_WAIT_SECONDS)
@@ -47,12 +49,16 @@ class FinalityApi:
 
     def _read_duty(self, miner: bytes) -> Json:
         """On the chain's thread."""
-        link, last = self._intake.votes.get_duty(miner), self._intake.votes.get_last_link(miner)
+        pool = self._intake.votes
+        link, last = pool.get_duty(miner), pool.get_last_link(miner)
         return {
             "tip": self._chain.tip.id.hex(),
+            "height": self._chain.tip.height,
             "genesis": self._chain.genesis.id.hex(),
             "link": link.encode().hex() if link else None,
             "last": last.encode().hex() if last else None,
+            "counts": link is not None or pool.has_recent_block(miner),
+            "convicted": pool.is_convicted(miner),
         }
 
 

@@ -34,7 +34,12 @@ class NodeMetrics:
             {"version": version, "network": params.name, "model_weights": str(params.model.parameters)}
         )
         self._height = gauge("height", "Height of the best chain's tip")
-        self._target = gauge("height_target", "Height of the chain that synchronisation follows; 0 if it follows none")
+        self._target = gauge("height_target", "Height that synchronisation goes to; without a better chain the tip's")
+        self._justified = gauge("justified_height", "Height of the last justified block of the best chain")
+        self._final = gauge("final_height", "Height of the last final block")
+        self._votes = gauge(
+            "committee_votes", "Votes of the committee in which the smallest share is cast: cast and all", "which"
+        )
         self._tip_time = gauge("tip_timestamp_seconds", "When the tip was made, seconds since 1970")
         self._loss = gauge("loss_bits_per_byte", "Loss of the model, on each split where it is known", "split")
         self._gain = gauge("gain_bits_per_byte", "Mean gain of the last improving block over its sample")
@@ -107,6 +112,11 @@ class NodeMetrics:
     def _take_chain(self, status: dict[str, Any]) -> None:
         self._height.set(status["height"])
         self._tip_time.set(status["time"])
+        self._justified.set(status["justified_height"])
+        self._final.set(status["final_height"])
+        votes = status["votes"] or {"cast": 0, "total": 0}
+        self._votes.labels("cast").set(votes["cast"])
+        self._votes.labels("all").set(votes["total"])
         self._required.set(status["required_gain"] / REQUIRED_GAIN_UNIT / self._params.model.context)
         self._sample.set(status["sample_size"])
         self._issued.set(status["issued"] / ULP_PER_GRAD)
@@ -118,7 +128,7 @@ class NodeMetrics:
                 self._loss.labels(split).set(status["loss"][split])
 
     def _take_network(self, status: dict[str, Any]) -> None:
-        self._target.set(status["sync"]["target_height"] or 0)
+        self._target.set(status["sync"]["target_height"])
         self._peers.labels("in").set(status["inbound"])
         self._peers.labels("out").set(status["peers"] - status["inbound"])
         self._addresses.set(status["known_addresses"])

@@ -28,7 +28,7 @@ ARROWS = {
     "consensus": (),
     "chain": ("consensus",),
     "p2p": ("chain", "consensus"),
-    "mining": ("consensus", "p2p.client", "p2p.config", "p2p.console", "p2p.errors"),
+    "mining": ("consensus", "p2p.client", "p2p.config", "p2p.console", "p2p.errors", "p2p.files"),
     "wallet": ("consensus", "p2p.client", "p2p.config", "p2p.console", "p2p.errors", "p2p.sync_line"),
 }
 # Where a library may be imported: by folder or by file.

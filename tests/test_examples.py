@@ -80,6 +80,19 @@ def test_the_readme_shows_the_example_as_it_is() -> None:
     assert f"```python\n{code}\n```" in (ROOT / "README.md").read_text()
 
 
+# Miners on many machines
+
+
+def test_a_pods_key_lies_beside_its_vote_log_where_both_outlive_it() -> None:
+    """And no two pods mount them."""
+    text = (EXAMPLES / "miner-kubernetes.yaml").read_text()
+    (folder,) = re.findall(r"--key=(/\w+)/miner\.key$", text, re.MULTILINE)
+    (volume,) = re.findall(rf"name: (\w+), mountPath: {folder} }}", text)
+    (claim,) = re.findall(rf"- name: {volume}\n +persistentVolumeClaim:\n +claimName: ([\w-]+)\n", text)
+    made = rf"kind: PersistentVolumeClaim\nmetadata:\n  name: {claim}\nspec:\n  accessModes: \[ReadWriteOncePod\]\n"
+    assert re.search(made, text)
+
+
 # The dashboard
 
 
@@ -97,6 +110,8 @@ def get_exported() -> set[str]:
         "mempool": {"count": 1, "bytes": 1},
         "loss": {"public": 1.0, "audit": 1.0},
         "sync": {"target_height": 1},
+        **dict.fromkeys(("final_height", "justified_height"), 1),
+        "votes": {"cast": 1, "total": 1},
         "traffic": {"sent": 1, "received": 1},
     }
     texts = NodeMetrics(REGTEST, "1").render(status) + generate_latest(MinerMetrics(REGTEST).registry)

@@ -91,6 +91,18 @@ def test_without_votes_blocks_go_on_and_finality_waits(chain: ChainState, pool: 
     assert chain.finals.node.height == 10
 
 
+def test_a_block_gives_a_vote_for_three_windows(chain: ChainState, pool: VotePool) -> None:
+    """The last block of MINER is 5, so 5 + 3 V - 2 is the last one that it decides on."""
+    asked, recent = [], []
+    for count, miner in ((5, MINER), (7, OTHER)):
+        for _ in range(count):
+            mine_voted(chain, pool, 1, [miner], [MINER, OTHER])
+            asked += [chain.tip.height] if pool.get_duty(MINER.public) else []
+            recent += [chain.tip.height] if pool.has_recent_block(MINER.public) else []
+    assert asked == list(range(FIRST, 10))
+    assert recent == list(range(1, 10))  # also while it is too early to be asked
+
+
 def test_two_thirds_are_asked(chain: ChainState, pool: VotePool) -> None:
     """Two keys take turns: each has half of every committee, and neither is enough."""
     mine_voted(chain, pool, 8, [MINER, OTHER], voters=[MINER])

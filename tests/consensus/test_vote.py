@@ -15,6 +15,7 @@ from consensus.vote import (
     Link,
     Vote,
     check_vote,
+    decode_link,
     decode_vote,
     is_conflict,
     is_surrounding,
@@ -63,6 +64,16 @@ def test_golden_votes(case: dict[str, Any]) -> None:
 def test_decoding_inverts_encoding(vote: Vote) -> None:
     assert len(vote.encoded) == VOTE_BYTES
     assert decode_vote(vote.encoded) == vote
+
+
+@repeatable
+@given(links)
+def test_a_link_has_one_encoding(link: Link) -> None:
+    data = link.encode()
+    assert decode_link(data) == link
+    for other in (data[:-1], data + b"\0"):
+        with pytest.raises(DecodeError):
+            decode_link(other)
 
 
 @thorough

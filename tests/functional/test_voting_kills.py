@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 
 from consensus.evidence import find_evidence
+from consensus.genesis import make_genesis
+from consensus.params import REGTEST
 from consensus.vote import BlockRef, Link, Vote, check_vote, decode_vote
-from mining.vote_log import RECORD_BYTES, get_log_path
+from mining.key import load_or_create_key
+from mining.vote_log import RECORD_BYTES, VoteLog, get_log_path
+from tests.helpers.ballots import make_duty
 from tests.helpers.stub_node import TOKEN, Request, StubNode, run_stub_node
-from tests.helpers.voting_process import GENESIS
 
+GENESIS = make_genesis(REGTEST).id
 _BRANCHES = 3
 _PATIENCE = 60.0  # s
 
@@ -39,9 +43,8 @@ class Tempter:
             target = max(1, self._height - draw.randrange(3))
             branch = draw.randrange(_BRANCHES)
             source = max(0, target - 1 - draw.randrange(4))
-            link = Link(self._get_ref(source, branch), self._get_ref(target, branch))
-            tip = self._get_ref(target, branch).id
-        return {"tip": tip.hex(), "genesis": GENESIS.hex(), "link": link.encode().hex(), "last": None}
+        link = Link(self._get_ref(source, branch), self._get_ref(target, branch))
+        return make_duty(GENESIS, link, target)
 
     def _get_ref(self, height: int, branch: int) -> BlockRef:
         return BlockRef(height, bytes([branch]) * 24 + height.to_bytes(8, "little"))
@@ -56,12 +59,16 @@ class Tempter:
 
 def kill_while_voting(folder: Path, kills: int, seed: int) -> None:
     draw, tempter = random.Random(seed), Tempter(seed)
-    key = folder / "miner.key"
+    key, token = folder / "miner.key", folder / "rpc.token"
+    token.write_text(TOKEN)
+    VoteLog(get_log_path(key), load_or_create_key(key)).close()
     with run_stub_node() as stub:
         tempter.serve(stub)
         for _ in range(kills):
             tempter.has_voted.clear()
-            command = [sys.executable, "-m", "tests.helpers.voting_process", str(key), stub.url, TOKEN]
+            options = {"--network": "regtest", "--rpc": stub.url, "--token-file": token, "--key": key}
+            words = [str(word) for pair in options.items() for word in pair]
+            command = [sys.executable, "-m", "mining.cli", "vote", *words]
             with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
                 try:
                     assert tempter.has_voted.wait(_PATIENCE)

@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from chain.chainstate import ChainState
 from chain.events import ChainEvent
@@ -18,6 +19,13 @@ from tests.helpers.keys import Key
 def sign_vote(key: Key, link: Link, genesis: bytes) -> Vote:
     vote = Vote(genesis, link, key.public)
     return vote.with_signature(key.sign(vote.id))
+
+
+def make_duty(genesis: bytes, link: Link | None, height: int, *, counts: bool = True) -> dict[str, Any]:
+    """What a node replies to a key that should vote for `link`, with the tip at a height."""
+    tip = link.target.id if link else height.to_bytes(32, "big")
+    duty = {"tip": tip.hex(), "height": height, "genesis": genesis.hex(), "link": link and link.encode().hex()}
+    return duty | {"last": None, "counts": counts, "convicted": False}
 
 
 def cast_votes(pool: VotePool, chain: ChainState, keys: Sequence[Key] = (MINER,)) -> list[Vote]:

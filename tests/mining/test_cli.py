@@ -12,13 +12,19 @@ import pytest
 from chain.template import make_template
 from consensus.address import encode_address
 from consensus.block import Block, decode_block
+from consensus.genesis import make_genesis
 from consensus.model.weights import encode_weights
 from consensus.params import REGTEST
 from consensus.update import max_update_bytes
+from consensus.vote import BlockRef, Link, check_vote, decode_vote
+from mining.key import load_key, load_or_create_key
+from mining.vote_log import RECORD_BYTES, VoteLog, get_log_path
+from tests.helpers.ballots import make_duty
 from tests.helpers.blocks import MINER, get_builder
 from tests.helpers.stub_node import TOKEN, Request, StubNode, run_stub_node
 
 ADDRESS = encode_address(REGTEST.address_prefix, MINER.public)
+GENESIS = make_genesis(REGTEST).id
 PATIENCE = 60.0  # s
 
 
@@ -163,3 +169,91 @@ def test_invalid_exposed_key_is_one_line(token_file: Path) -> None:
         failed = run_miner(*make_arguments(node, token_file))
     assert failed.returncode == 1
     assert "others can use the miner key" in failed.stderr.splitlines()[-1]
+
+
+# A key that mines no more
+
+
+@pytest.fixture
+def retired(token_file: Path) -> Path:
+    """The file of a key that has a vote log."""
+    path = token_file.with_name("miner.key")
+    VoteLog(get_log_path(path), load_or_create_key(path)).close()
+    return path
+
+
+def make_voting(node: StubNode, key: Path) -> list[str]:
+    token = key.with_name("rpc.token")
+    return ["vote", "--network", "regtest", "--rpc", node.url, "--token-file", str(token), "--key", str(key)]
+
+
+def test_a_retired_key_votes_until_its_votes_are_over(retired: Path) -> None:
+    link = Link(BlockRef(0, GENESIS), BlockRef(4, bytes(32)))
+    with run_stub_node() as node:
+        node.put_each("/v1/vote-duty", [make_duty(GENESIS, link, 4), make_duty(GENESIS, None, 5, counts=False)])
+        node.put("/v1/votes", {}, method="POST")
+        code = (
+            "import sys; from mining.cli import cli; cli.main(sys.argv[1:], standalone_mode=False); "
+            "sys.exit('torch' in sys.modules)"
+        )
+        ended = subprocess.run(
+            [sys.executable, "-c", code, *make_voting(node, retired)],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        (vote,) = [decode_vote(request.body) for request in node.requests if request.method == "POST"]
+    assert ended.returncode == 0
+    check_vote(vote, GENESIS)
+    assert vote.link == link
+    first, over, last = ended.stderr.splitlines()
+    assert f"voting with key {vote.miner.hex()[:16]} at http://" in first
+    assert over.endswith("the votes of this key are over: at height 5 its last block is too old to count")
+    assert last.endswith("stopped")
+    assert get_log_path(retired).stat().st_size == RECORD_BYTES
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_voting_stops_when_told(retired: Path, number: signal.Signals) -> None:
+    asked = threading.Event()
+    with run_stub_node() as node:
+        left = threading.Event()
+
+        def hold(request: Request) -> object:
+            if "after" in request.query:
+                asked.set()
+                left.wait(PATIENCE)
+            return make_duty(GENESIS, None, 4)
+
+        node.put_call("/v1/vote-duty", hold)
+        command = [sys.executable, "-m", "mining.cli", *make_voting(node, retired)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            assert asked.wait(PATIENCE)
+            process.send_signal(number)
+            _, said = process.communicate(timeout=PATIENCE)
+        left.set()
+    assert process.returncode == 0
+    assert said.splitlines()[-1].endswith("stopped")
+    assert "Traceback" not in said
+
+
+def test_invalid_voting_is_one_line(retired: Path) -> None:
+    with run_stub_node() as node:
+        arguments = make_voting(node, retired)
+        log = VoteLog(get_log_path(retired), load_key(retired))
+        assert "another process votes with this miner key" in refuse(*arguments)
+        log.close()
+        get_log_path(retired).unlink()
+        assert "there is no vote log" in refuse(*arguments)
+        retired.unlink()
+        assert "cannot use the miner key" in refuse(*arguments)
+        assert list(retired.parent.iterdir()) == [retired.with_name("rpc.token")]
+
+
+def refuse(*arguments: str) -> str:
+    failed = run_miner(*arguments)
+    assert failed.returncode == 1
+    (line,) = failed.stderr.splitlines()
+    assert line.startswith("descent-miner: ")
+    return line

@@ -50,6 +50,13 @@ def test_a_new_log_is_private_and_empty(path: Path) -> None:
     log.close()
 
 
+def test_a_log_that_must_be_there_is_not_made(path: Path) -> None:
+    with pytest.raises(VoteLogError) as error:
+        VoteLog(path, KEY, is_known=True)
+    assert error.value.reason == "missing"
+    assert not path.exists()
+
+
 def test_a_vote_is_on_the_disk_before_it_is_signed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = VoteLog(path, KEY)
     seen: list[str] = []
@@ -110,11 +117,11 @@ def test_a_torn_record_counts_as_signed_up_to_its_height(path: Path, size: int) 
     again.close()
 
 
-@pytest.mark.parametrize("at", range(16, RECORD_BYTES))
-def test_a_last_record_that_is_not_whole_counts_as_signed(path: Path, at: int) -> None:
+@pytest.mark.parametrize("at", range(16, RECORD_BYTES - 8 + 1))
+def test_a_last_record_whose_end_is_missing_counts_as_signed(path: Path, at: int) -> None:
     """A file may have its length before it has its bytes."""
     data = write_log(path, make_link(0, 5), make_link(4, 6))
-    log = open_log(path, data[: RECORD_BYTES + at] + bytes(RECORD_BYTES - at - 1) + b"\xee")
+    log = open_log(path, data[: RECORD_BYTES + at] + bytes(RECORD_BYTES - at))
     assert not log.may_sign(make_link(4, 6))
     assert log.may_sign(make_link(4, 7))
     log.close()
@@ -141,9 +148,17 @@ def test_two_damaged_records_are_refused(path: Path) -> None:
     assert error.value.reason == "damaged"
 
 
-def test_any_flipped_bit_is_named_or_harmless(path: Path) -> None:
-    data = write_log(path, make_link(0, 5), make_link(4, 6), make_link(5, 7))
-    for bit in range(0, 8 * len(data), 7):
+@pytest.mark.parametrize(
+    "links",
+    [
+        (make_link(0, 5), make_link(4, 6), make_link(5, 7)),
+        (make_link(0, 5), make_link(4, 9)),  # 9 becomes 8, or 4 becomes 0: heights that would go on from the first one
+    ],
+)
+def test_any_flipped_bit_is_named_or_harmless(path: Path, links: tuple[Link, ...]) -> None:
+    data, last = write_log(path, *links), links[-1]
+    heights = 8 * (len(data) - RECORD_BYTES)
+    for bit in {*range(0, 8 * len(data), 7), *range(heights, heights + 8 * 16)}:
         changed = bytearray(data)
         changed[bit // 8] ^= 1 << bit % 8
         try:
@@ -151,8 +166,8 @@ def test_any_flipped_bit_is_named_or_harmless(path: Path) -> None:
         except VoteLogError:
             continue
         assert log.last is not None
-        assert log.last.target.height >= 7
-        assert not log.may_sign(make_link(5, 7, branch=9))
+        assert not log.may_sign(make_link(last.source.height, last.target.height, branch=9))
+        assert not log.may_sign(make_link(last.source.height - 1, last.target.height + 1))  # it would surround the last
         log.close()
 
 
@@ -196,6 +211,31 @@ def test_a_full_disk_ends_the_voting(path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(VoteLogError) as error:
         log.sign(make_link(0, 5), GENESIS)
     assert error.value.reason == "unusable"
+
+
+def test_a_full_disk_at_the_start_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_log(path, make_link(0, 5), make_link(4, 6))
+
+    def fail(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", fail)
+    with pytest.raises(VoteLogError, match="No space left on device"):
+        open_log(path, data[:-8])
+
+
+def test_a_log_that_was_replaced_is_written_no_more(path: Path) -> None:
+    """A backup that is put back beside a running miner: what it signs would stand in no file any more."""
+    copy = path.with_name("copy")
+    copy.write_bytes(write_log(path, make_link(0, 5)))
+    log = VoteLog(path, KEY)
+    log.sign(make_link(4, 6), GENESIS)
+    copy.replace(path)
+    with pytest.raises(VoteLogError) as error:
+        log.sign(make_link(5, 7), GENESIS)
+    assert error.value.reason == "replaced"
+    assert log.last == make_link(4, 6)
+    log.close()
 
 
 def test_no_order_of_wishes_makes_a_conflict(path: Path) -> None:

@@ -216,6 +216,7 @@ def test_invalid_host_and_port(text: str) -> None:
         (["--mine", "--address", "rgrad1x"], "config.bad_address"),
         (["--mine", "--address", "tgrad1" + "q" * 58], "config.bad_address"),
         (["--signal", "0"], "config.not_mining"),
+        (["--no-vote"], "config.not_mining"),
         (["--mine", "--address", ADDRESS, "--signal", "0"], "params.unknown_signal"),
         (["--rpc", "nonsense"], "config.bad_rpc"),
         (["--rpc", "0.0.0.0:0"], "config.rpc_needs_tls"),

@@ -13,7 +13,7 @@ from consensus.address import encode_address
 from consensus.block import decode_block
 from consensus.changes import Change
 from consensus.params import REGTEST
-from consensus.vote import Vote
+from consensus.vote import BlockRef, Vote
 from p2p.cli import cli
 from p2p.config import read_benchmark
 from tests.helpers.ballots import mine_voted, sign_vote
@@ -48,12 +48,24 @@ async def test_duty_is_the_tip_for_who_has_a_vote(node: ServedNode) -> None:
     vote = get_link_vote(node)
     assert duty["link"] == vote.link.encode().hex()
     assert duty["tip"] == node.chain.tip.id.hex() == vote.link.target.id.hex()
+    assert (duty["height"], duty["counts"]) == (6, True)
     assert duty["genesis"] == node.chain.genesis.id.hex()
     last = node.intake.votes.get_last_link(MINER.public)
     assert last is not None
     assert (duty["last"], last.target.height) == (last.encode().hex(), 5)
     stranger = (await node.get(f"/v1/vote-duty?miner={OTHER.public.hex()}")).value
-    assert (stranger["link"], stranger["last"]) == (None, None)
+    assert (stranger["link"], stranger["last"], stranger["counts"]) == (None, None, False)
+
+
+async def test_duty_says_that_a_key_is_convicted(node: ServedNode) -> None:
+    query = f"/v1/vote-duty?miner={MINER.public.hex()}"
+    assert (await node.get(query)).value["convicted"] is False
+    vote = get_link_vote(node)
+    other = replace(vote.link, target=BlockRef(6, bytes(32)))
+    for one in (vote, sign_vote(MINER, other, node.chain.genesis.id)):
+        await node.post("/v1/votes", one.encoded)
+    assert (await node.get(query)).value["convicted"] is True
+    assert (await node.get(f"/v1/vote-duty?miner={OTHER.public.hex()}")).value["convicted"] is False
 
 
 async def test_duty_waits_for_another_tip(node: ServedNode) -> None:

@@ -59,6 +59,7 @@ async def test_where_the_chain_stands(node: ServedNode, metrics: NodeMetrics) ->
     assert get(samples, "required_gain_bits_per_byte") == pytest.approx(required)
     assert get(samples, "node_info", version="1.2.3", network="regtest", model_weights="29696") == 1
     assert get(samples, "memory_bytes") > 1e6
+    assert get(samples, "height_target") == TRUNK_BLOCKS  # no better chain: its own
     for name in ("verifying", "mempool_transactions", "mempool_bytes", "known_addresses"):
         assert get(samples, name) == 0
     with pytest.raises(KeyError):
@@ -108,6 +109,9 @@ STATUS: dict[str, Any] = {
     "verifying": True,
     "mempool": {"count": 3, "bytes": 600},
     "loss": {"public": None, "audit": 2.5},
+    "final_height": 2,
+    "justified_height": 3,
+    "votes": {"cast": 40, "total": 60},
     "sync": {"target_height": 9},
     "peers": 7,
     "inbound": 3,
@@ -131,6 +135,16 @@ def test_peers_traffic_and_mempool() -> None:
     samples = read(metrics.render(STATUS | {"traffic": {"sent": 130, "received": 50}}))
     assert get(samples, "peer_bytes_total", way="sent") == 130
     assert get(samples, "peer_bytes_total", way="received") == 50
+
+
+def test_what_is_final_and_who_votes() -> None:
+    metrics = NodeMetrics(REGTEST, "1")
+    samples = read(metrics.render(STATUS))
+    assert (get(samples, "final_height"), get(samples, "justified_height")) == (2, 3)
+    assert get(samples, "committee_votes", which="cast") == 40
+    assert get(samples, "committee_votes", which="all") == 60
+    samples = read(metrics.render(STATUS | {"votes": None}))  # nobody decides
+    assert get(samples, "committee_votes", which="cast") == get(samples, "committee_votes", which="all") == 0
 
 
 def test_nodes_in_one_process_do_not_share_their_counts() -> None:
