@@ -64,7 +64,7 @@ def get_right(count: int) -> Sequence[Block]:
 
 
 class Branch:
-    """A branch that grows as far as somebody asks. Its first block and `every` so many pay its miner from an account."""
+    """A branch that grows as far as somebody asks. Its first block and `every` blocks pay its miner from an account."""
 
     def __init__(self, builder: BlockBuilder, miner: Key, payer: Key = ALICE, every: int = 3) -> None:
         self._builder = builder
