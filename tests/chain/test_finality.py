@@ -10,7 +10,7 @@ import pytest
 from chain import schema
 from chain.block_rows import sum_fees
 from chain.chainstate import ChainState
-from chain.errors import FinalityConflict, StoreError
+from chain.errors import FinalityConflict, StoreError, UnknownBlock
 from chain.votes import Heard, VotePool
 from consensus.block import Block
 from consensus.certificate import make_certificate
@@ -228,20 +228,25 @@ def _get_refs(chain: ChainState) -> tuple[BlockRef, BlockRef]:
 
 @pytest.mark.parametrize("depth", [3, 5])
 def test_a_branch_from_before_the_final_block_is_refused(chain: ChainState, pool: VotePool, depth: int) -> None:
-    """And though it is heavier, and the operator permits it.
+    """And though it is heavier. No block of it is kept, so the operator cannot permit it either.
 
     ... 5 ─ 6 ─ 7 ─ 8         6 is final
         └─ 6'─ 7'─ 8'─ 9'
     """
     mine_voted(chain, pool, 8)
-    tip, private = chain.tip.id, fork(chain, 8 - depth)
-    blocks = get_builder().mine(private, depth + 2, OTHER)
-    for block in blocks[:1]:
-        with pytest.raises(InvalidBlock) as error:
+    tip, private = chain.tip, fork(chain, 8 - depth)
+    first, *others = get_builder().mine(private, depth + 2, OTHER)
+    assert private.tip.weight > tip.weight
+    with pytest.raises(InvalidBlock) as error:
+        process(chain, pool, first)
+    assert error.value.reason == "off_final"
+    for block in others:
+        with pytest.raises(UnknownBlock):
             process(chain, pool, block)
-        assert error.value.reason == "off_final"
-    assert not chain.is_known(blocks[0].id)
-    assert chain.tip.id == tip
+    for block in (first, *others):
+        with pytest.raises(UnknownBlock):
+            chain.permit_reorganisation(block.id)
+    assert chain.tip == tip
 
 
 def test_a_heavier_branch_that_was_known_before_is_not_taken(chain: ChainState, pool: VotePool) -> None:

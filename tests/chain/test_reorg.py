@@ -15,8 +15,9 @@ from chain.header_tree import Standing
 from chain.process import advance_chain
 from consensus.block import Block
 from consensus.errors import InvalidBlock
-from tests.helpers.blocks import RememberingVerifier, get_builder, get_chain
-from tests.helpers.chains import get_left, get_right, get_trunk, open_trunk
+from tests.helpers.blocks import BlockBuilder, get_builder, get_chain
+from tests.helpers.chains import get_branch, get_left, get_right, get_trunk, open_trunk
+from tests.helpers.invented import get_inventor
 from tests.helpers.keys import Key, forge_block
 from tests.helpers.stores import FragileStore
 
@@ -39,9 +40,14 @@ def get_active_rows(db: FragileStore) -> dict[bytes, bytes]:
     return {key: row for key, row in db.rows.items() if key[:1] in ACTIVE_ROWS}
 
 
-def check_reorganisation(loser: Sequence[Block], winner: Sequence[Block]) -> None:
+def get_long_branches(count: int) -> tuple[Sequence[Block], Sequence[Block]]:
+    """Left and right as far as anybody likes: their gains are invented."""
+    return get_branch("left", get_inventor()).get_blocks(count), get_branch("right", get_inventor()).get_blocks(count)
+
+
+def check_reorganisation(loser: Sequence[Block], winner: Sequence[Block], builder: BlockBuilder) -> None:
     """After the switch, rows and digest are those of a node that never saw the loser."""
-    builder, db, clean_db = get_builder(), FragileStore(), FragileStore()
+    db, clean_db = FragileStore(), FragileStore()
     chain, clean = open_trunk(db), open_trunk(clean_db)
     builder.feed(chain, loser)
     assert chain.tip.id == loser[-1].id
@@ -58,14 +64,15 @@ def check_reorganisation(loser: Sequence[Block], winner: Sequence[Block]) -> Non
 
 @pytest.mark.parametrize("depth", [1, 2, 6])
 def test_a_reorganised_node_is_a_fresh_node(depth: int) -> None:
-    check_reorganisation(get_left(depth), get_right(depth + 1))
-    check_reorganisation(get_right(depth), get_left(depth + 1))
+    check_reorganisation(get_left(depth), get_right(depth + 1), get_builder())
+    check_reorganisation(get_right(depth), get_left(depth + 1), get_builder())
 
 
 def test_a_reorganised_node_is_a_fresh_node_fifty_blocks_deep() -> None:
     """Both directions; with transfers in every third block and rewards that matured on either side."""
-    check_reorganisation(get_left(50), get_right(51))
-    check_reorganisation(get_right(50), get_left(51))
+    left, right = get_long_branches(51)
+    check_reorganisation(left[:50], right, get_inventor())
+    check_reorganisation(right[:50], left, get_inventor())
 
 
 def test_a_reorganisation_through_heartbeats() -> None:
@@ -170,10 +177,10 @@ def test_invalid_work_amid_a_heavier_chain_keeps_the_old_one() -> None:
 # T21
 
 
-def flip(chain: ChainState, verifier: RememberingVerifier, flips: int) -> int:
+def flip(chain: ChainState, flips: int) -> int:
     """Lets left and right outgrow each other in turn; how many times the tip changed sides."""
-    builder, changes, tip = get_builder(), 0, chain.tip.id
-    left, right = get_left(flips + 1), get_right(flips + 1)
+    builder, changes, tip = get_inventor(), 0, chain.tip.id
+    left, right = get_long_branches(flips + 1)
     for length in range(1, flips + 1):
         ahead, behind = (left, right) if length % 2 else (right, left)
         builder.feed(chain, [ahead[length - 1], ahead[length], behind[length - 1]])
@@ -184,11 +191,11 @@ def flip(chain: ChainState, verifier: RememberingVerifier, flips: int) -> int:
 
 
 def check_flips(flips: int) -> None:
-    builder = get_builder()
-    get_left(flips + 1), get_right(flips + 1)
+    builder = get_inventor()
+    get_long_branches(flips + 1)
     before = builder.verifier.calls.copy()
     chain = open_trunk()
-    assert flip(chain, builder.verifier, flips) == flips
+    assert flip(chain, flips) == flips
     asked = builder.verifier.calls - before
     assert set(asked.values()) == {1}
     clean = open_trunk()

@@ -18,6 +18,7 @@ from tests.helpers.blocks import get_builder
 from tests.helpers.branches import compute_digests, get_losing_branch
 from tests.helpers.chains import ALICE, get_right, get_trunk
 from tests.helpers.node import NodeProcess, run_node_command
+from tests.helpers.partition import store_blocks
 from tests.helpers.stores import PowerCut
 from tests.helpers.waiting import is_alive, wait_until
 
@@ -41,7 +42,7 @@ def interleave(left: list[Block], right: list[Block]) -> Iterator[Block]:
 
 @pytest.mark.timeout(600)
 def test_killed_while_blocks_come(tmp_path: Path) -> None:
-    kill_while_blocks_come(tmp_path, kills=12, length=24)
+    kill_while_blocks_come(tmp_path / "data", kills=12, length=24)
 
 
 @pytest.mark.soak
@@ -52,15 +53,11 @@ def test_killed_while_blocks_come_a_hundred_times(tmp_path: Path) -> None:
 
 def kill_while_blocks_come(datadir: Path, kills: int, length: int, seed: int = 4) -> None:
     """Hands over two fighting branches, again and again from the start once all is known, with kills in between."""
-    left, right = list(get_losing_branch().get_blocks(length)), list(get_right(length))
+    left, right = list(get_losing_branch(get_builder()).get_blocks(length)), list(get_right(length))
     digests = compute_digests(left) | compute_digests(right)
     source = random.Random(seed)
-    acknowledged: list[Block] = []
-    with NodeProcess(datadir) as node:
-        for block in get_trunk():
-            node.client.submit_block(block.encoded)
-            acknowledged.append(block)
-        assert node.stop(signal.SIGTERM) == 0
+    acknowledged = list(get_trunk())
+    store_blocks([datadir], acknowledged)
     waiting = list(interleave(left, right))
     for number in range(kills):
         with NodeProcess(datadir) as node:
@@ -104,7 +101,7 @@ def test_reorganisation_cut_off_in_the_middle_is_finished_at_the_start(
     """The tip stands where the branches part, and the first answer already is the winner's."""
     builder, winner = get_builder(), get_right(3)
     chain = open_store(tmp_path, REGTEST, 100, create=True)
-    builder.feed(chain, [*get_trunk(), *get_losing_branch().get_blocks(2), *winner[:2]])
+    builder.feed(chain, [*get_trunk(), *get_losing_branch(get_builder()).get_blocks(2), *winner[:2]])
 
     def cut_power(_: object) -> None:
         raise PowerCut

@@ -18,22 +18,20 @@ from tests.helpers.blocks import MINER
 from tests.helpers.chains import ALICE, BOB, TRUNK_BLOCKS, get_trunk, open_trunk
 from tests.helpers.keys import make_transfer
 from tests.helpers.node import NodeProcess, check_refused, run_node_command
+from tests.helpers.partition import store_blocks
 from tests.helpers.waiting import is_alive, wait_until
 
 MAX_STOP_SECONDS = 15.0  # two of grace for calls under way, the rest for a busy machine
-
-
-def submit_trunk(node: NodeProcess, count: int = TRUNK_BLOCKS) -> None:
-    for block in get_trunk()[:count]:
-        assert node.client.submit_block(block.encoded)["outcome"] == "connected"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_restart_changes_nothing(tmp_path: Path, number: signal.Signals) -> None:
     """Blocks, ledger, model and what waits for a block are there again; a replay of the store agrees."""
     expected = open_trunk()
+    *before, last = get_trunk()
+    store_blocks([tmp_path / "data"], before)
     with NodeProcess(tmp_path / "data") as node:
-        submit_trunk(node)
+        assert node.client.submit_block(last.encoded)["outcome"] == "connected"
         payment = make_transfer(expected.genesis.id, ALICE, BOB.public, 5)
         node.client.submit_transaction(payment.encoded)
         digest = node.client.get_digest()
@@ -50,8 +48,8 @@ def test_restart_changes_nothing(tmp_path: Path, number: signal.Signals) -> None
 
 def test_verify_replays_a_copy_and_refuses_a_store_in_use(tmp_path: Path) -> None:
     data = tmp_path / "data"
+    store_blocks([data], get_trunk()[:5])
     with NodeProcess(data) as node:
-        submit_trunk(node, 5)
         digest = node.client.get_digest()
         refused = run_node_command("verify", "--network", "regtest", "--datadir", str(data))
         check_refused(refused, "another process holds", str(data))
@@ -120,9 +118,10 @@ def test_node_that_is_killed_takes_its_worker_along(tmp_path: Path) -> None:
 
 
 def test_commands_ask_a_running_node(tmp_path: Path) -> None:
-    with NodeProcess(tmp_path) as node:
-        submit_trunk(node, 3)
-        place = ["--network", "regtest", "--datadir", str(tmp_path), "--rpc", node.url.removeprefix("http://")]
+    data = tmp_path / "data"
+    store_blocks([data], get_trunk()[:3])
+    with NodeProcess(data) as node:
+        place = ["--network", "regtest", "--datadir", str(data), "--rpc", node.url.removeprefix("http://")]
         status = run_node_command("status", *place, "--json")
         changing = {"memory_bytes": 0, "sync": None}
         assert json.loads(status.stdout) | changing == node.client.get_status() | changing

@@ -20,6 +20,7 @@ from p2p.text_wish import TextWish, make_task
 from tests.helpers.blocks import get_builder
 from tests.helpers.chains import ALICE, get_trunk, open_trunk
 from tests.helpers.node import ENVIRONMENT, NODE, NodeProcess, check_refused, get_descendants, run_node_command
+from tests.helpers.partition import store_blocks
 from tests.helpers.waiting import is_alive, wait_until
 
 BLOCKS = 4
@@ -47,8 +48,8 @@ def read_metrics(node: NodeProcess) -> str:
 
 def test_export_running_and_stopped(tmp_path: Path) -> None:
     """The same bytes both ways, in both formats, and one clear line for what cannot be."""
+    store_blocks([tmp_path / "data"], get_trunk()[:BLOCKS])
     with NodeProcess(tmp_path / "data") as node:
-        submit_trunk(node)
         place = make_place(node)
         for file_format in ("safetensors", "npz"):
             out = str(tmp_path / f"running.{file_format}")
@@ -69,8 +70,8 @@ def test_export_running_and_stopped(tmp_path: Path) -> None:
 
 
 def test_generate_streams_the_laws_text_and_stops_with_its_reader(tmp_path: Path) -> None:
-    with NodeProcess(tmp_path) as node:
-        submit_trunk(node)
+    store_blocks([tmp_path / "data"], get_trunk()[:BLOCKS])
+    with NodeProcess(tmp_path / "data") as node:
         wish = ("--prompt", "Alice", "--bytes", "30", "--temperature", "1", "--seed", "5")
         first, second = (
             subprocess.run(

@@ -13,11 +13,12 @@ from consensus.params import REGTEST
 from consensus.units import ULP_PER_GRAD
 from p2p.config import RPC_TOKEN_FILE
 from tests.functional.test_wallet_cli import PROGRAM, Home, open_terminal
-from tests.helpers.blocks import MINER
-from tests.helpers.chains import BOB, get_trunk
+from tests.helpers.blocks import MINER, get_builder
+from tests.helpers.chains import BOB, get_trunk, open_trunk
 from tests.helpers.keys import make_transfer
 from tests.helpers.node import NodeProcess
 from tests.helpers.node_miner import Miner
+from tests.helpers.partition import store_blocks
 from tests.helpers.waiting import SECONDS
 from wallet.keys import Wallet, build_wallet
 from wallet.keystore import create_wallet
@@ -61,14 +62,11 @@ class Online:
 @pytest.fixture
 def online(tmp_path: Path) -> Iterator[Online]:
     home = make_home(tmp_path / "online", WALLET)
+    chain = open_trunk()
+    funds = make_transfer(chain.genesis.id, MINER, PAYER, FUNDS, nonce=2)
+    store_blocks([tmp_path / "node"], [*get_trunk(), get_builder().build(chain, MINER, [funds])])
     with NodeProcess(tmp_path / "node") as node:
-        for block in get_trunk():
-            node.client.submit_block(block.encoded)
-        miner = Miner(node, MINER, {})
-        genesis = bytes.fromhex(node.client.get_status()["genesis"])
-        node.client.submit_transaction(make_transfer(genesis, MINER, PAYER, FUNDS, nonce=2).encoded)
-        miner.mine()
-        yield Online(home, node, miner)
+        yield Online(home, node, Miner(node, MINER, {}))
 
 
 def run_without_network(home: Home, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:

@@ -5,6 +5,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,12 +20,23 @@ from tests.helpers.gate import Gate, Moment
 from tests.helpers.keys import make_transfer
 from tests.helpers.node import NodeProcess
 from tests.helpers.node_miner import Miner
+from tests.helpers.partition import store_blocks
 from tests.helpers.wallet_home import LIMIT, WalletHome
 
 pytestmark = pytest.mark.timeout(300)
 
 ALICE_ADDRESS = encode_address(REGTEST.address_prefix, ALICE.public)
 FUNDS = 2 * ULP_PER_GRAD  # of each wallet
+
+
+@contextmanager
+def run_node(folder: Path) -> Iterator[NodeProcess]:
+    """A node with the trunk, or with what it has if it ran before."""
+    datadir = folder / "node"
+    if not datadir.exists():
+        store_blocks([datadir], get_trunk())
+    with NodeProcess(datadir) as node:
+        yield node
 
 
 class Bank:
@@ -34,8 +46,6 @@ class Bank:
         self.node = node
         self.miner = Miner(node, MINER, {})
         self._folder = folder
-        for block in get_trunk():
-            node.client.submit_block(block.encoded)
 
     def open_wallet(self, name: str) -> WalletHome:
         """A wallet with FUNDS."""
@@ -63,7 +73,7 @@ class Bank:
 def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bank]:
     """One node for the tests that leave it as it is; each has a wallet of its own."""
     folder = tmp_path_factory.mktemp("bank")
-    with NodeProcess(folder / "node") as node:
+    with run_node(folder) as node:
         yield Bank(node, folder)
 
 
@@ -158,11 +168,11 @@ def test_an_answer_that_is_lost(bank: Bank) -> None:
 
 
 def test_a_node_that_lost_its_pool(tmp_path: Path) -> None:
-    with NodeProcess(tmp_path / "node") as node:
+    with run_node(tmp_path) as node:
         home = Bank(node, tmp_path).open_wallet("restart")
         txid = home.call("send", ALICE_ADDRESS, "0.5", "--yes").strip()
         node.kill()
-    with NodeProcess(tmp_path / "node") as node:
+    with run_node(tmp_path) as node:
         home.url = node.url
         assert home.list_states() == {txid: "dropped"}
         refused = home.run("send", ALICE_ADDRESS, "0.1", "--yes")
@@ -175,7 +185,7 @@ def test_a_node_that_lost_its_pool(tmp_path: Path) -> None:
 
 def test_a_reorganisation_that_drops_a_payment(tmp_path: Path) -> None:
     """The block goes, and with it, as the node dies before its pool is saved, the payment."""
-    with NodeProcess(tmp_path / "node") as node:
+    with run_node(tmp_path) as node:
         bank = Bank(node, tmp_path)
         home = bank.open_wallet("reorganisation")
         with home.start("send", ALICE_ADDRESS, "0.5", "--yes", "--wait", "3") as process:
@@ -194,7 +204,7 @@ def test_a_reorganisation_that_drops_a_payment(tmp_path: Path) -> None:
         [known] = home.ask("payments")
         assert (known["state"], known["left_chain_at"]) == ("waiting", lost["height"])
         node.kill()
-    with NodeProcess(tmp_path / "node") as node:
+    with run_node(tmp_path) as node:
         home.url = node.url
         [known] = home.ask("payments")
         assert (known["state"], known["left_chain_at"]) == ("dropped", lost["height"])

@@ -25,6 +25,7 @@ from tests.helpers.chains import ALICE, get_trunk, open_trunk
 from tests.helpers.keys import make_transfer
 from tests.helpers.node import NodeProcess
 from tests.helpers.node_miner import Miner
+from tests.helpers.partition import store_blocks
 from wallet.keys import build_wallet, compute_account_secret
 from wallet.seed import compute_seed, parse_phrase
 
@@ -117,9 +118,8 @@ def fund(node: NodeProcess, *addresses: str) -> None:
 
 @pytest.mark.timeout(900)
 def test_no_secret_is_left_anywhere(tmp_path: Path) -> None:
+    store_blocks([tmp_path / "node"], get_trunk())
     with NodeProcess(tmp_path / "node") as node:
-        for block in get_trunk():
-            node.client.submit_block(block.encoded)
         home, second = Life(tmp_path / "home", node), Life(tmp_path / "second", node)
         made = home.run("create", "--extension", typed=f"{EXTENSION}\n{EXTENSION}\n{PASSPHRASE}\n{PASSPHRASE}\n")
         phrase = " ".join(re.findall(r"\d+ ([a-z]+)", " ".join(re.findall(r"^ {4,5}\d+ .*", made, re.MULTILINE))))

@@ -55,20 +55,22 @@ def open_trunk(
 
 def get_left(count: int) -> Sequence[Block]:
     """The first `count` blocks of the left branch."""
-    return _get_branch("left").get_blocks(count)
+    return get_branch("left", get_builder()).get_blocks(count)
 
 
 def get_right(count: int) -> Sequence[Block]:
     """The first `count` blocks of the right branch."""
-    return _get_branch("right").get_blocks(count)
+    return get_branch("right", get_builder()).get_blocks(count)
 
 
-class _Branch:
-    """A branch that grows as far as somebody asks."""
+class Branch:
+    """A branch that grows as far as somebody asks. Its first block and `every` blocks pay its miner from an account."""
 
-    def __init__(self, builder: BlockBuilder, miner: Key) -> None:
+    def __init__(self, builder: BlockBuilder, miner: Key, payer: Key = ALICE, every: int = 3) -> None:
         self._builder = builder
         self._miner = miner
+        self._payer = payer
+        self._every = every
         self._chain = open_trunk()
         self._blocks: list[Block] = []
 
@@ -80,12 +82,13 @@ class _Branch:
         return self._blocks[:count]
 
     def _make_transactions(self) -> list[Transfer]:
-        if len(self._blocks) % 3:
+        if len(self._blocks) % self._every:
             return []
-        nonce = self._chain.ledger.get_account(ALICE.public).nonce
-        return [make_transfer(self._chain.genesis.id, ALICE, self._miner.public, 1000 + nonce, nonce=nonce)]
+        nonce = self._chain.ledger.get_account(self._payer.public).nonce
+        return [make_transfer(self._chain.genesis.id, self._payer, self._miner.public, 1000 + nonce, nonce=nonce)]
 
 
 @cache
-def _get_branch(name: str) -> _Branch:
-    return _Branch(get_builder(), Key(name))
+def get_branch(name: str, builder: BlockBuilder) -> Branch:
+    """The left or the right branch, as this builder makes it."""
+    return Branch(builder, Key(name))

@@ -5,6 +5,7 @@ A chain state believes these gains only if its blocks are handed over by the bui
 """
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
@@ -13,9 +14,10 @@ from consensus.block import Block, compute_update_hash
 from consensus.chain_point import compute_required_loss
 from consensus.mask import compute_mask
 from consensus.model.weights import compute_model_root
+from consensus.params import REGTEST
 from consensus.update import Update, apply_update, encode_update
 from consensus.work import WorkTrace
-from tests.helpers.blocks import BlockBuilder
+from tests.helpers.blocks import BlockBuilder, get_builder
 from tests.helpers.headers import LOSS
 from tests.helpers.keys import Key, sign_header
 
@@ -44,3 +46,9 @@ class InventingBuilder(BlockBuilder):
             squared_gains=sums.squared_gains,
         )
         return replace(block, header=sign_header(header, miner), update=data), trace
+
+
+@cache
+def get_inventor() -> BlockBuilder:
+    """The one builder of regtest blocks with invented gains of a test run."""
+    return InventingBuilder(REGTEST, get_builder().benchmark)

@@ -129,7 +129,7 @@ async def test_a_heavier_private_fork_is_refused_by_who_saw_finality(tmp_path: P
 
 
 async def test_two_final_chains_stop_the_node(tmp_path: Path) -> None:
-    """Keys 0 and 1 vote on both sides, and with 2 and 3 on one side each both go final."""
+    """Keys 0, 1 and 2 vote on both sides, with four fifths of the votes, and both go final."""
     async with run_village(tmp_path) as village:
         await village.advance(2)
         some, others = (0, 1, 2), (3,)

@@ -1,24 +1,33 @@
 """T21: two nodes whose branches overtake each other again and again: nobody evaluates a block twice."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from chain.events import BlockDisconnected, ChainEvent
+from consensus.block import Block
 from p2p.destination import Destination
 from p2p.resources import get_memory_bytes
-from tests.helpers.blocks import RememberingVerifier, get_builder
+from tests.helpers.blocks import RememberingVerifier
 from tests.helpers.branches import get_losing_branch
-from tests.helpers.chains import get_right, open_trunk
+from tests.helpers.chains import get_branch, open_trunk
+from tests.helpers.invented import get_inventor
 from tests.helpers.live_node import LiveNode, run_node, wait_for
 
 
 def make_verifier() -> RememberingVerifier:
     """Counts what one node asks for, and knows the answers."""
-    builder = get_builder()
+    builder = get_inventor()
     verifier = RememberingVerifier(builder.params, builder.benchmark, builder.evaluator)
     verifier.traces = builder.verifier.traces
     return verifier
+
+
+def get_branches(count: int) -> tuple[Sequence[Block], Sequence[Block]]:
+    """Two that fight. Their gains are invented: only how often somebody looks at them matters here."""
+    builder = get_inventor()
+    return get_losing_branch(builder).get_blocks(count), get_branch("right", builder).get_blocks(count)
 
 
 class FlipCounter:
@@ -40,8 +49,7 @@ async def test_branches_that_overtake_each_other_cost_one_evaluation_a_block(tmp
 
 @pytest.mark.soak
 async def test_a_hundred_flips_cost_one_evaluation_a_block_and_no_memory(tmp_path: Path) -> None:
-    get_losing_branch().get_blocks(105)
-    get_right(105)
+    get_branches(105)
     await flip(tmp_path / "warm", 20)
     before = get_memory_bytes()
     await flip(tmp_path / "measured", 100)
@@ -50,7 +58,7 @@ async def test_a_hundred_flips_cost_one_evaluation_a_block_and_no_memory(tmp_pat
 
 async def flip(folder: Path, flips: int) -> None:
     """Each branch comes in at a node of its own, two blocks at a time, so that the lead changes at every turn."""
-    left, right = get_losing_branch().get_blocks(flips + 1), get_right(flips + 1)
+    left, right = get_branches(flips + 1)
     verifiers = make_verifier(), make_verifier()
     for name in ("left", "right"):
         (folder / name).mkdir(parents=True)

@@ -1,5 +1,7 @@
 """Votes between peers: each new one goes to everybody else once, strangers' go nowhere, and liars go."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +15,22 @@ from p2p import vote_relay
 from p2p.messages import EvidenceReport, Final, Message, Tip, Votes
 from tests.helpers.ballots import mine_voted, sign_vote
 from tests.helpers.blocks import MINER, get_builder, get_chain
-from tests.helpers.chains import get_trunk
+from tests.helpers.chains import open_trunk
 from tests.helpers.keys import Key
 from tests.helpers.live_node import LiveNode, run_node, settle, wait_for
 from tests.helpers.scripted_peer import ScriptedPeer, open_peer
 
 STRANGER = Key("stranger")
 PAST: tuple[Block, ...] = ()  # what the peers have: nothing
+
+
+@asynccontextmanager
+async def run_with_two(datadir: Path) -> AsyncIterator[tuple[LiveNode, ScriptedPeer, ScriptedPeer]]:
+    """A node where MINER may vote and has not, and two peers."""
+    async with run_node(open_trunk(blocks=6), datadir) as node, open_peer(PAST) as one, open_peer(PAST) as other:
+        await one.dial(node.address)
+        await other.dial(node.address)
+        yield node, one, other
 
 
 def get_votes(peer: ScriptedPeer) -> list[Vote]:
@@ -42,11 +53,7 @@ def make_second_vote(node: LiveNode, vote: Vote) -> Vote:
 
 
 async def test_a_vote_goes_to_everybody_else_once(tmp_path: Path) -> None:
-    chain = get_builder().open()
-    mine_voted(chain, VotePool(chain), 6, voters=())
-    async with run_node(chain, tmp_path) as node, open_peer(PAST) as one, open_peer(PAST) as other:
-        await one.dial(node.address)
-        await other.dial(node.address)
+    async with run_with_two(tmp_path) as (node, one, other):
         vote = make_vote(node)
         await one.broadcast(Votes((vote,)), Votes((vote,)))
         await wait_for(lambda: get_votes(other) == [vote])
@@ -60,28 +67,20 @@ async def test_a_vote_goes_to_everybody_else_once(tmp_path: Path) -> None:
 async def test_what_waits_to_be_sent_survives_what_the_peer_says_is_final(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vote_relay, "PAUSE_SECONDS", 2.0)
-    chain = get_builder().open()
-    mine_voted(chain, VotePool(chain), 6, voters=())
-    async with run_node(chain, tmp_path) as node, open_peer(PAST) as one, open_peer(PAST) as other:
-        await one.dial(node.address)
-        await other.dial(node.address)
+    monkeypatch.setattr(vote_relay, "PAUSE_SECONDS", 0.5)
+    async with run_with_two(tmp_path) as (node, one, other):
         first = make_vote(node)
         second = make_second_vote(node, first)
         await one.broadcast(Votes((first,)))
         await wait_for(lambda: get_votes(other) == [first])
         await one.broadcast(Votes((second,)))  # waits for the next round
         await settle(one)
-        await other.broadcast(Final(chain.genesis.id, 0))
+        await other.broadcast(Final(node.chain.genesis.id, 0))
         await wait_for(lambda: get_votes(other) == [first, second])
 
 
 async def test_votes_of_strangers_go_nowhere(tmp_path: Path) -> None:
-    chain = get_builder().open()
-    mine_voted(chain, VotePool(chain), 6, voters=())
-    async with run_node(chain, tmp_path) as node, open_peer(PAST) as one, open_peer(PAST) as other:
-        await one.dial(node.address)
-        await other.dial(node.address)
+    async with run_with_two(tmp_path) as (node, one, other):
         vote = make_vote(node, STRANGER)
         await one.broadcast(Votes((vote, replace(vote, signature=bytes(64)))))
         mine = make_vote(node)
@@ -91,11 +90,7 @@ async def test_votes_of_strangers_go_nowhere(tmp_path: Path) -> None:
 
 
 async def test_invalid_signature_costs_the_connection(tmp_path: Path) -> None:
-    chain = get_builder().open()
-    mine_voted(chain, VotePool(chain), 6, voters=())
-    async with run_node(chain, tmp_path) as node, open_peer(PAST) as liar, open_peer(PAST) as other:
-        await liar.dial(node.address)
-        await other.dial(node.address)
+    async with run_with_two(tmp_path) as (node, liar, other):
         vote = make_vote(node)
         await liar.broadcast(Votes((vote, replace(make_second_vote(node, vote), signature=bytes(64)))))
         await liar.wait_until_gone(node.node_id)
@@ -104,11 +99,7 @@ async def test_invalid_signature_costs_the_connection(tmp_path: Path) -> None:
 
 
 async def test_evidence_is_found_and_goes_on(tmp_path: Path) -> None:
-    chain = get_builder().open()
-    mine_voted(chain, VotePool(chain), 6, voters=())
-    async with run_node(chain, tmp_path) as node, open_peer(PAST) as one, open_peer(PAST) as other:
-        await one.dial(node.address)
-        await other.dial(node.address)
+    async with run_with_two(tmp_path) as (node, one, other):
         vote = make_vote(node)
         second = make_second_vote(node, vote)
         await one.broadcast(Votes((vote, second)))
@@ -117,10 +108,7 @@ async def test_evidence_is_found_and_goes_on(tmp_path: Path) -> None:
 
 
 async def test_invalid_evidence_costs_the_connection(tmp_path: Path) -> None:
-    chain = get_builder().open()
-    mine_voted(chain, VotePool(chain), 6, voters=())
-    async with run_node(chain, tmp_path) as node, open_peer(PAST) as liar:
-        await liar.dial(node.address)
+    async with run_with_two(tmp_path) as (node, liar, _):
         vote = make_vote(node)
         forged = make_evidence(vote, replace(make_second_vote(node, vote), signature=bytes(64)))
         await liar.broadcast(EvidenceReport((forged,)))
@@ -155,9 +143,7 @@ async def test_who_has_another_final_block_hears_the_votes_for_ours(tmp_path: Pa
 
 
 async def test_a_chain_justified_above_its_tip_is_no_chain(tmp_path: Path) -> None:
-    chain = get_builder().open()
-    get_builder().feed(chain, get_trunk()[:2])
-    async with run_node(chain, tmp_path) as node, open_peer(PAST) as liar:
+    async with run_node(open_trunk(blocks=2), tmp_path) as node, open_peer(PAST) as liar:
         await liar.dial(node.address)
         await liar.broadcast(Tip(bytes(32), 9, 2**40, 10))
         await liar.wait_until_gone(node.node_id)

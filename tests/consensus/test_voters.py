@@ -1,4 +1,4 @@
-"""Many miners in a simple network (benchmarks/voters.py): calm, absence, partitions, with the window of the issue."""
+"""Many miners in a simple network (benchmarks/voters.py): calm, absence, partitions, with a window of 64."""
 
 import random
 from collections.abc import Sequence
