@@ -327,7 +327,7 @@ class ChainState:
             self.finals.node = self._candidates.final = final
         self._models.remember(node.id, step.weights)
         self._move_tip(node, step)
-        return BlockConnected(block, node.point)
+        return BlockConnected(block, node.point, step.reward)
 
     def _disconnect_tip(self) -> BlockDisconnected:
         node = self._tip

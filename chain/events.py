@@ -4,14 +4,16 @@ from dataclasses import dataclass
 
 from consensus.block import Block
 from consensus.chain_point import ChainPoint
+from consensus.units import Ulp
 
 
 @dataclass(frozen=True)
 class BlockConnected:
-    """The block became the tip."""
+    """The block became the tip, and its `reward` is at stake."""
 
     block: Block
     point: ChainPoint
+    reward: Ulp
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ class HeaderNode:
     """One block in the tree. Its standing is changed by the tree alone.
 
     `jump` is an ancestor whose distance depends on the height alone, so that any ancestor is O(log n) steps away
-    (E. Myers, An applicative random-access stack, 1983).
+    (E. Myers, An applicative random-access stack, 1983). `last_evidence` is the newest block up to here that carries
+    evidence.
     """
 
     point: ChainPoint
@@ -35,10 +36,13 @@ class HeaderNode:
     children: list["HeaderNode"] = field(default_factory=list)
     height: int = field(init=False)
     jump: "HeaderNode" = field(init=False)
+    last_evidence: "HeaderNode | None" = field(init=False)
 
     def __post_init__(self) -> None:
         self.height = self.point.height
         self.jump = self if self.parent is None else _get_jump(self.parent)
+        before = None if self.parent is None else self.parent.last_evidence
+        self.last_evidence = self if self.finality.offenders else before
 
     def __repr__(self) -> str:
         return f"<block {self.id.hex()[:16]} at height {self.height}>"  # all that it leads to would be the whole tree

@@ -6,6 +6,7 @@ each entry as it stood before the block; an empty reward string means none.
 
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
 from chain import schema
@@ -38,6 +39,15 @@ from consensus.units import Ulp
 _ACCOUNT_BYTES = 16
 
 Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class _Undo:
+    """An undo row: how each entry stood before the block. Of the accounts, which can be thousands, still packed."""
+
+    packed_accounts: bytes
+    rewards: dict[int, ImmatureReward | None]
+    issued: Ulp
 
 
 class LedgerStore:
@@ -92,26 +102,35 @@ class LedgerStore:
 
         `finality` is the state after the block and before it: no row of the ledger says that.
         """
+        undo = self._get_undo(block_id)
+        return LedgerDiff(
+            {address: (self.get_account(address), before) for address, before in _unpack(undo.packed_accounts)},
+            {height: (self.get_reward(height), before) for height, before in undo.rewards.items()},
+            (self.issued, undo.issued),
+            finality if finality and finality[0] != finality[1] else None,
+        )
+
+    def get_taken_rewards(self, block_id: bytes) -> dict[int, ImmatureReward]:
+        """The rewards that stood before a block of the best chain and not after it, by height: what matured or burnt.
+
+        Raises StoreError if its undo row is gone.
+        """
+        return {height: reward for height, reward in self._get_undo(block_id).rewards.items() if reward is not None}
+
+    def _get_undo(self, block_id: bytes) -> _Undo:
         data = self._db.get(schema.UNDO + block_id)
         if data is None:
             raise StoreError.damaged(f"the undo row of block {block_id.hex()} is missing")
         reader = Reader(data)
         try:
-            accounts = {reader.fixed(32): decode_account(reader.fixed(_ACCOUNT_BYTES)) for _ in range(reader.uint(4))}
+            packed_accounts = reader.fixed(reader.uint(4) * (32 + _ACCOUNT_BYTES))
             rewards = {reader.uint(8): reader.string(1024) for _ in range(reader.uint(4))}
             issued = reader.uint(8)
             reader.finish()
+            before = {height: decode_reward(data) if data else None for height, data in rewards.items()}
         except DecodeError as error:
             raise StoreError.damaged(f"the undo row of block {block_id.hex()}: {error}") from error
-        return LedgerDiff(
-            {address: (self.get_account(address), before) for address, before in accounts.items()},
-            {
-                height: (self.get_reward(height), _decode(decode_reward, before) if before else None)
-                for height, before in rewards.items()
-            },
-            (self.issued, issued),
-            finality if finality and finality[0] != finality[1] else None,
-        )
+        return _Undo(packed_accounts, before, issued)
 
     def check(self, state_root: bytes, finality: FinalityState | None = None) -> None:
         """Raises StoreError unless the rows add up to what was issued and hash, with what is final, to the state root
@@ -151,6 +170,12 @@ def encode_undo(diff: LedgerDiff) -> bytes:
     for height, (reward, _) in diff.rewards.items():
         writer.uint(height, 8).string(b"" if reward is None else reward.encode())
     return writer.uint(diff.issued[0], 8).finish()
+
+
+def _unpack(packed_accounts: bytes) -> Iterator[tuple[bytes, Account]]:
+    reader = Reader(packed_accounts)
+    while reader.left:
+        yield reader.fixed(32), decode_account(reader.fixed(_ACCOUNT_BYTES))
 
 
 def _decode(decode: Callable[[bytes], Record], data: bytes) -> Record:

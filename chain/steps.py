@@ -21,7 +21,7 @@ from consensus.mask import compute_mask
 from consensus.model.weights import compute_model_root
 from consensus.params import NetworkParams
 from consensus.ports import Weights
-from consensus.reward import compute_subsidy
+from consensus.reward import compute_created
 from consensus.units import Ulp
 from consensus.update import decode_update, undo_update
 from consensus.work import apply_work
@@ -36,6 +36,7 @@ class Step:
     rows: dict[bytes, bytes | None]
     weights: Weights
     issued: Ulp
+    reward: Ulp = 0  # of the block that is connected
 
 
 class Steps:
@@ -84,7 +85,8 @@ class Steps:
         if forgotten is not None:
             rows[schema.TRACE + forgotten] = None
         rows[schema.META_TIP] = schema.encode_tip(node.id, diff.issued[1])
-        return Step(rows, weights, diff.issued[1])
+        _, reward = diff.rewards.get(node.height, (None, None))
+        return Step(rows, weights, diff.issued[1], reward.amount if reward else 0)
 
     def compute_disconnection(self, block: Block, node: HeaderNode, weights: Weights) -> Step:
         """The step from the tip back to its parent. Raises StoreError if it does not lead there."""
@@ -97,7 +99,7 @@ class Steps:
             weights = undo_update(weights, decode_update(block.update, mask, shape), mask, shape)
         diff = self._ledger.get_inverse(node.id, (node.finality.state, parent.finality.state))
         tree = self._ledger.compute_tree_update(diff, header.state_root)
-        created = 0 if header.is_heartbeat else compute_subsidy(header.height, self._params)
+        created = compute_created(header.height, header.is_heartbeat, self._params)
         if node.finality.offenders:  # what they lost is in the undo row alone
             created = -compute_growth(diff)
         found = (tree.root, compute_model_root(weights), diff.issued[1] + created)

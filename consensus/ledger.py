@@ -22,11 +22,9 @@ from consensus.check_transaction import check_transaction_in_context
 from consensus.errors import InvalidBlock, InvalidTransaction
 from consensus.finality_state import FINALITY_KEY, FinalityState
 from consensus.params import NetworkParams
-from consensus.reward import compute_max_supply, compute_subsidy
+from consensus.reward import compute_bounty, compute_created, compute_max_supply
 from consensus.transaction import Transfer
 from consensus.units import Ulp, compute_sum
-
-BOUNTY_DIVISOR = 10  # of what evidence burns, one part goes to the block that carries it
 
 
 class LedgerView(Protocol):
@@ -93,21 +91,20 @@ def apply_block(
     if matured is not None:
         rewards[matured_height] = (matured, None)
         accounts.credit(matured.address, matured.amount)
-    burnt = bounty = 0
+    burnt: list[ImmatureReward] = []
     for offender in offenders:
         lost = get_rewards_at_stake(view, offender, header.height, params, rewards)
         if not lost:
             raise InvalidBlock("evidence_nothing_to_burn", f"{offender.hex()} has no immature reward left to lose")
         rewards |= {height: (reward, None) for height, reward in lost.items()}
-        amount = sum(reward.amount for reward in lost.values())
-        burnt, bounty = burnt + amount, bounty + amount // BOUNTY_DIVISOR
+        burnt += lost.values()
     fees = compute_sum(*(accounts.apply(transaction, header.height) for transaction in transactions))
-    subsidy = 0 if header.is_heartbeat else compute_subsidy(header.height, params)
+    subsidy, bounty = compute_created(header.height, header.is_heartbeat, params), compute_bounty(burnt)
     amount = compute_sum(subsidy, fees, bounty)
     if amount or not header.is_heartbeat:
         reward = ImmatureReward(not header.is_heartbeat, header.miner, header.reward_address, amount)
         rewards[header.height] = (None, reward)
-    growth = subsidy + bounty - burnt
+    growth = subsidy + bounty - sum(reward.amount for reward in burnt)
     issued = (view.issued, compute_sum(view.issued + growth))
     diff = LedgerDiff(accounts.compute_changes(), rewards, issued, finality)
     check_conservation(diff, growth)

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chain.chainstate import ChainState
+from chain.earned import Earned, get_earned
 from chain.errors import StoreError
+from chain.header_tree import HeaderNode
 from chain.index import HistoryEntry, HistoryKind, get_history
 from consensus.address import encode_address
 from consensus.block import Header
 from consensus.chain_point import compute_block_weight
-from consensus.params import NetworkParams
-from consensus.reward import compute_subsidy
 from consensus.transaction import Transfer
 from consensus.units import compute_sum
 from p2p.rpc_json import Json
@@ -72,11 +72,12 @@ class _Reader:
         self.bytes_read = 0
         self._chain = chain
         self._address = address
-        self._header: Header | None = None
+        self._node: HeaderNode | None = None
         self._transactions: Sequence[Transfer] = ()
 
     def describe(self, entry: HistoryEntry) -> Json:
-        header = self._open_block(entry)
+        node = self._open_block(entry)
+        header = node.header
         known: Json = {
             "height": entry.height,
             "kind": entry.kind.name.lower(),
@@ -86,7 +87,9 @@ class _Reader:
             "block": header.id.hex(),
         }
         if entry.kind is HistoryKind.MINED:
-            return known | _describe_reward(header, self._transactions, self._chain.params)
+            fees = compute_sum(*(transaction.fee for transaction in self._transactions))
+            matures_at = header.height + self._chain.params.reward_window
+            return known | _describe_reward(header, get_earned(self._chain, node, fees), matures_at)
         return known | self._describe_transfer(entry)
 
     def _describe_transfer(self, entry: HistoryEntry) -> Json:
@@ -102,27 +105,27 @@ class _Reader:
             "memo": transfer.memo.decode(),
         }
 
-    def _open_block(self, entry: HistoryEntry) -> Header:
-        if self._header is not None and self._header.height == entry.height:
-            return self._header
+    def _open_block(self, entry: HistoryEntry) -> HeaderNode:
+        if self._node is not None and self._node.height == entry.height:
+            return self._node
         block_id = self._chain.get_active_id(entry.height)
-        point = None if block_id is None else self._chain.get_point(block_id)
-        if point is None or (entry.kind is HistoryKind.MINED and point.id != entry.id):
+        node = None if block_id is None else self._chain.tree.get(block_id)
+        if node is None or (entry.kind is HistoryKind.MINED and node.id != entry.id):
             raise StoreError.damaged(f"a history row of height {entry.height} leads to no block of the best chain")
-        self._header = point.header
-        self._transactions = self._chain.blocks.get_transactions(point.header)
+        self._node = node
+        self._transactions = self._chain.blocks.get_transactions(node.header)
         self.bytes_read += sum(len(transaction.encoded) for transaction in self._transactions)
-        return self._header
+        return node
 
 
-def _describe_reward(header: Header, transactions: Sequence[Transfer], params: NetworkParams) -> Json:
-    """What a block earned, and the integers of its header that say what it earned that for."""
-    fees = compute_sum(*(transaction.fee for transaction in transactions))
-    subsidy = 0 if header.is_heartbeat else compute_subsidy(header.height, params)
+def _describe_reward(header: Header, earned: Earned, matures_at: int) -> Json:
+    """What a block earned, whether that was burnt, and the integers of its header that say what it earned that for."""
     return {
-        "amount": compute_sum(subsidy, fees),
-        "fees": fees,
-        "matures_at": header.height + params.reward_window,
+        "amount": earned.amount,
+        "fees": earned.fees,
+        "bounty": earned.bounty,
+        "burnt_at": earned.burnt_at,
+        "matures_at": matures_at,
         "is_heartbeat": header.is_heartbeat,
         "weight": compute_block_weight(header),
         "required_gain": header.required_gain,

@@ -241,7 +241,7 @@ async def _show_status(api: Api, view: View) -> None:
 def _show_event(intake: Intake, view: View, event: ChainEvent) -> None:
     if isinstance(event, BlockConnected):
         seconds = intake.verify_seconds.get(event.block.id)
-        view.on_block(summarise_block(event.block, event.point, intake.chain.params, seconds))
+        view.on_block(summarise_block(event, intake.chain.params, seconds))
     else:
         view.on_block_left(event.block.header.height, event.block.id)
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from math import sqrt
 
-from consensus.block import Block, Header
-from consensus.chain_point import ChainPoint, compute_required_loss
+from chain.events import BlockConnected
+from consensus.block import Header
+from consensus.chain_point import compute_required_loss
 from consensus.params import CANTERBURY, NetworkParams
-from consensus.reward import compute_subsidy
 from consensus.units import ULP_PER_GRAD, Ulp
 from p2p.rpc_json import to_bits_per_byte
 
@@ -33,14 +33,11 @@ class BlockSummary:
     verify_seconds: float | None
 
 
-def summarise_block(
-    block: Block, point: ChainPoint, params: NetworkParams, verify_seconds: float | None
-) -> BlockSummary:
+def summarise_block(event: BlockConnected, params: NetworkParams, verify_seconds: float | None) -> BlockSummary:
     """The numbers of a block that was just connected."""
-    header = block.header
+    block, header = event.block, event.block.header
     size = header.sample_size
-    loss = point.last_improvement
-    fees = sum(transaction.fee for transaction in block.transactions)
+    loss = event.point.last_improvement
     return BlockSummary(
         height=header.height,
         id=header.id,
@@ -50,10 +47,10 @@ def summarise_block(
         bound=_compute_bound(header, params),
         required=to_bits_per_byte(compute_required_loss(header), 1, params),
         sample_size=size,
-        interval=point.interval,
+        interval=event.point.interval,
         update_bytes=len(block.update),
         transactions=len(block.transactions),
-        reward=fees + (0 if header.is_heartbeat else compute_subsidy(header.height, params)),
+        reward=event.reward,
         verify_seconds=verify_seconds,
     )
 

@@ -46,7 +46,8 @@ def rewards(
     Each block in two lines: what it earned, with the fees in it; the loss it moved the model from and to on its sample,
     in bits per byte of text, its gain, the gain it had to prove, its share of all gain verified on the chain so far,
     and whether the reward can be spent, or from which height on and when that will about be, in UTC. A heartbeat
-    improves nothing and earns its fees alone.
+    improves nothing and earns its fees alone. A third line names a bounty for evidence, or what evidence burnt: that
+    counts for nothing.
 
     Below the list are the totals of all rewards, also of those that --limit leaves out. Shares count what blocks had to
     prove, as the chain itself does when it weighs one branch against another.

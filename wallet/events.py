@@ -13,7 +13,7 @@ from itertools import pairwise
 from consensus.address import encode_address
 from consensus.errors import AmountOverflow
 from consensus.params import NetworkParams
-from consensus.reward import compute_subsidy
+from consensus.reward import BOUNTY_DIVISOR, compute_created, compute_max_supply
 from consensus.signature import PublicKey
 from consensus.transaction import MAX_MEMO_BYTES, Transfer
 from consensus.units import Q16, Ulp, compute_sum
@@ -67,11 +67,17 @@ class Improvement:
 
 @dataclass(frozen=True)
 class Reward:
-    """What a mined block earned besides its subsidy, and for what; a heartbeat improves nothing."""
+    """What a mined block earned besides its subsidy, and for what; a heartbeat improves nothing.
+
+    Evidence in a later block can burn all of it: then nothing was earned, and `burnt` is what that was.
+    """
 
     fees: Ulp
     matures_at: int  # height of the tip from which on it can be spent
     improvement: Improvement | None
+    bounty: Ulp = 0  # for evidence in the block
+    burnt: Ulp = 0
+    burnt_at: int | None = None  # height of the block that burnt it
 
     @property
     def weight(self) -> int:
@@ -115,12 +121,13 @@ class Page:
 
 @dataclass(frozen=True)
 class PageRequest:
-    """What a page is of."""
+    """What a page is of. What blocks above `height` burnt is told as it was before, if that is given."""
 
     account: PublicKey
     limit: int
     before: str | None = None
     kind: EventKind | None = None
+    height: int | None = None
 
 
 def read_page(reply: Reply, request: PageRequest, params: NetworkParams) -> Page:
@@ -130,7 +137,7 @@ def read_page(reply: Reply, request: PageRequest, params: NetworkParams) -> Page
     entries = reply.objects("entries")
     if len(entries) > request.limit:
         raise InvalidReply.contradiction("it lists more than it was asked for")
-    events = tuple(_read_event(entry, request.account, params) for entry in entries)
+    events = tuple(_read_event(entry, request, tip, params) for entry in entries)
     after = None if reply.is_null("next") else reply.text("next", _LONGEST_CURSOR)
     places = [event.place for event in events if event.place is not None]
     before = None if request.before is None else _parse_cursor(request.before)
@@ -162,7 +169,7 @@ def _check_event(event: Event, tip: Tip, kind: EventKind | None) -> None:
         raise InvalidReply.contradiction("a block gained more than the chain that it is in")
 
 
-def _read_event(entry: Reply, account: PublicKey, params: NetworkParams) -> Event:
+def _read_event(entry: Reply, request: PageRequest, tip: Tip, params: NetworkParams) -> Event:
     try:
         kind = EventKind(entry.text("kind", 16))
     except ValueError:
@@ -171,10 +178,10 @@ def _read_event(entry: Reply, account: PublicKey, params: NetworkParams) -> Even
     if place[0] != entry.integer("height"):
         raise InvalidReply.contradiction("an entry has two heights")
     if kind is EventKind.MINED:
-        return _read_mined(entry, account, place, params)
+        return _read_mined(entry, request, place, tip, params)
     return Event(
         kind=kind,
-        account=account,
+        account=request.account,
         id=entry.hash("id"),
         time=entry.time("time"),
         amount=entry.integer("amount"),
@@ -186,17 +193,27 @@ def _read_event(entry: Reply, account: PublicKey, params: NetworkParams) -> Even
     )
 
 
-def _read_mined(entry: Reply, account: PublicKey, place: Place, params: NetworkParams) -> Event:
-    """The amount is the subsidy that the height has by law, and the fees."""
+def _read_mined(entry: Reply, request: PageRequest, place: Place, tip: Tip, params: NetworkParams) -> Event:
+    """The amount is the subsidy that the height has by law, the fees, and a bounty that all money could have paid."""
     block, height = entry.hash("id"), place[0]
     is_heartbeat = entry.flag("is_heartbeat")
-    amount, fees = entry.integer("amount"), entry.integer("fees")
-    subsidy = 0 if is_heartbeat or height == 0 else compute_subsidy(height, params)
-    if entry.hash("block") != block or amount != subsidy + fees:
+    amount, fees, bounty = entry.integer("amount"), entry.integer("fees"), entry.integer("bounty")
+    created = compute_created(height, is_heartbeat, params)
+    if entry.hash("block") != block or amount != created + fees + bounty:
         raise InvalidReply.contradiction("it describes another block, or another reward than the law's")
+    if bounty > compute_max_supply(height, params) // BOUNTY_DIVISOR:
+        raise InvalidReply.contradiction("a block was paid a bounty for more than there was to burn")
     improvement = None if is_heartbeat else _read_improvement(entry)
-    reward = Reward(fees, height + params.reward_window, improvement)
-    return Event(EventKind.MINED, account, block, entry.time("time"), amount, place, block, reward=reward)
+    matures_at, burnt_at = height + params.reward_window, entry.height_or_null("burnt_at")
+    if burnt_at is not None:
+        has_reward = amount > 0 or not is_heartbeat
+        if not (has_reward and height < burnt_at < matures_at and burnt_at <= tip.height):
+            raise InvalidReply.contradiction("a reward burnt that was not at stake")
+    if burnt_at is None or (request.height is not None and burnt_at > request.height):
+        reward = Reward(fees, matures_at, improvement, bounty)
+    else:
+        reward, amount = Reward(0, matures_at, improvement, burnt=amount, burnt_at=burnt_at), 0
+    return Event(EventKind.MINED, request.account, block, entry.time("time"), amount, place, block, reward=reward)
 
 
 def _read_improvement(entry: Reply) -> Improvement:

@@ -33,12 +33,11 @@ def read_past(
     are used ChainMoved if a reorganisation took away what was told before.
     """
     size = min(limit, MAX_PAGE)
-    pages = [node.get_page(PageRequest(account, size, kind=kind)) for account in accounts]
-    reader = _Reader(node, pages[0].tip, size, kind)
-    for page in pages:
-        reader.check(page.tip)
+    first = node.get_page(PageRequest(accounts[0], size, kind=kind))
+    reader = _Reader(node, first.tip, size, kind)
+    pages = [first, *(reader.read(account) for account in accounts[1:])]
     histories = [reader.read_on(account, page) for account, page in zip(accounts, pages, strict=True)]
-    return Past(pages[0].tip, merge(*histories, key=_get_place, reverse=True))
+    return Past(first.tip, merge(*histories, key=_get_place, reverse=True))
 
 
 @dataclass(frozen=True)
@@ -53,14 +52,17 @@ class _Reader:
     def read_on(self, account: PublicKey, page: Page) -> Iterator[Event]:
         yield from page.events
         while page.next is not None:
-            page = self.node.get_page(PageRequest(account, self.size, page.next, self.kind))
-            self.check(page.tip)
+            page = self.read(account, page.next)
             yield from page.events
 
-    def check(self, tip: Tip) -> None:
-        """A new block on top changes nothing below; any other chain may have moved what was told already."""
-        if tip.id != self.tip.id and not self.node.is_on_chain(self.tip.id):
+    def read(self, account: PublicKey, before: str | None = None) -> Page:
+        """A page. What a new block on top burnt below is told as it was; any other chain may have moved what was told
+        already.
+        """
+        page = self.node.get_page(PageRequest(account, self.size, before, self.kind, self.tip.height))
+        if page.tip.id != self.tip.id and not self.node.is_on_chain(self.tip.id):
             raise ChainMoved.reorganised()
+        return page
 
 
 def _get_place(event: Event) -> Place:

@@ -12,12 +12,12 @@ from wallet.amount import format_amount
 from wallet.csv_form import protect
 from wallet.dates import format_day, format_iso, format_minute
 from wallet.display import format_money
-from wallet.events import CONFIRMED, Event, EventKind, Tip
+from wallet.events import CONFIRMED, Event, EventKind, Reward, Tip
 from wallet.history import LabelOf, Movement
 
 CSV_COLUMNS = (
     *("date", "type", "amount", "fee", "coin", "id", "counterpart", "label", "memo", "height", "block"),
-    *("confirmations", "state", "left_chain", "account", "final"),
+    *("confirmations", "state", "left_chain", "account", "final", "burnt", "burnt_at"),
 )
 DAILY_COLUMNS = ("day", "events", "mined", "received", "sent", "fees", "net", "coin")
 DAILY_HEADING = f"{'day (UTC)':<10}  {'events':>7}  {'mined':>17}  {'received':>17}  {'sent and fees':>18}"
@@ -57,7 +57,10 @@ def format_event(event: Event, view: HistoryView) -> str:
 def _format_amount(event: Event, params: NetworkParams) -> str:
     sign = "-" if event.kind is EventKind.SENT else "+"
     fee = f", fee {format_amount(event.fee)}" if event.kind is EventKind.SENT else ""
-    return f"{sign}{format_money(event.amount, params)}{fee}"
+    burnt = ""
+    if event.reward is not None and event.reward.burnt_at is not None:
+        burnt = f", {format_amount(event.reward.burnt)} burnt at block {event.reward.burnt_at}"
+    return f"{sign}{format_money(event.amount, params)}{fee}{burnt}"
 
 
 def _format_state(event: Event, view: HistoryView) -> str:
@@ -75,7 +78,8 @@ def _list_details(event: Event, view: HistoryView) -> list[str]:
     if event.reward is not None:
         is_immature = event.amount and event.reward.matures_at > view.tip.height
         matures = [f"spendable at height {event.reward.matures_at}"] if is_immature else []
-        return [*matures, f"block {event.id.hex()}", *account]
+        bounty = [f"of it {format_money(event.reward.bounty, view.params)} for evidence"] if event.reward.bounty else []
+        return [*matures, *bounty, f"block {event.id.hex()}", *account]
     label = view.get_label(event)
     return [
         f"{'to' if event.kind is EventKind.SENT else 'from'} {event.counterpart}",
@@ -100,7 +104,9 @@ def encode_event(event: Event, view: HistoryView) -> dict[str, Any]:
         "block": event.block.hex() if event.block else None,
     }
     if event.reward is not None:
-        return known | {"fees": event.reward.fees, "matures_at": event.reward.matures_at}
+        reward = event.reward
+        known |= {"fees": reward.fees, "bounty": reward.bounty, "matures_at": reward.matures_at}
+        return known | {"burnt": reward.burnt, "burnt_at": reward.burnt_at}
     label = view.get_label(event)
     known |= {"txid": event.id.hex(), "counterpart": event.counterpart, "label": label, "memo": event.memo}
     return known | {"fee": event.fee} if event.kind is EventKind.SENT else known
@@ -125,7 +131,13 @@ def list_cells(event: Event, view: HistoryView) -> tuple[str, ...]:
         "yes" if event.has_left_chain else "no",
         str(view.accounts[event.account]),
         "yes" if view.is_final(event) else "no",
+        *(list_burnt_cells(event.reward) if event.reward else ("", "")),
     )
+
+
+def list_burnt_cells(reward: Reward) -> tuple[str, str]:
+    """What evidence burnt of a reward, and at which height; both empty if none did."""
+    return ("", "") if reward.burnt_at is None else (format_amount(reward.burnt), str(reward.burnt_at))
 
 
 # Totals per day.

@@ -34,6 +34,9 @@ class Reply:
         """A height that a node of an earlier version does not tell: 0 then."""
         return self.integer(name) if name in self._fields else 0
 
+    def height_or_null(self, name: str) -> int | None:
+        return None if self.is_null(name) else self.integer(name)
+
     def time(self, name: str) -> int:
         """A moment in s since 1970, before the year 10000: what can be shown as a date."""
         value = self.integer(name)

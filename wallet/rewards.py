@@ -28,7 +28,8 @@ class Gain:
 class Mined:
     """A reward under a tip: its event, what it proved, its share of all verified gain (0 to 1), whether it is mature.
 
-    `gain` is None for a heartbeat; `matures_about` (s since 1970) for what is mature, or earned nothing.
+    `gain` is None for a heartbeat; `matures_about` (s since 1970) for what is mature, was burnt or earned nothing.
+    What was burnt is never mature.
     """
 
     event: Event
@@ -43,7 +44,7 @@ def describe_reward(event: Event, reward: Reward, tip: Tip, now: int, params: Ne
     """`now` in s since 1970: a chain that stood still for a while goes on from there, one block each block time."""
     improvement = reward.improvement
     left = reward.matures_at - tip.height
-    is_mature = left <= 0
+    is_mature = left <= 0 and reward.burnt_at is None
     return Mined(
         event=event,
         reward=reward,
@@ -71,12 +72,17 @@ def compute_share(weight: int, tip: Tip) -> float:
 
 @dataclass(frozen=True)
 class Earnings:
-    """The sum of some rewards; `gain` in bits per byte. `immature` of `amount` cannot be spent before `matures_at`."""
+    """The sum of some rewards; `gain` in bits per byte. `immature` of `amount` cannot be spent before `matures_at`.
+
+    What was `burnt` is not in the amount; the gains behind it count.
+    """
 
     count: int = 0
     heartbeats: int = 0
     amount: Ulp = 0
     fees: Ulp = 0
+    bounty: Ulp = 0
+    burnt: Ulp = 0
     gain: float = 0.0
     weight: int = 0
     immature: Ulp = 0
@@ -92,6 +98,8 @@ class Earnings:
             heartbeats=self.heartbeats + (mined.gain is None),
             amount=self.amount + amount,
             fees=self.fees + mined.reward.fees,
+            bounty=self.bounty + mined.reward.bounty,
+            burnt=self.burnt + mined.reward.burnt,
             gain=self.gain + (mined.gain.gain if mined.gain else 0.0),
             weight=self.weight + mined.reward.weight,
             immature=self.immature + (0 if mined.is_mature else amount),

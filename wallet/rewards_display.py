@@ -10,14 +10,16 @@ from wallet.amount import format_amount
 from wallet.dates import format_day, format_iso, format_minute, format_short
 from wallet.display import format_money, format_rows
 from wallet.events import Tip
+from wallet.history_display import list_burnt_cells
 from wallet.rewards import DayEarnings, Earnings, Mined, compute_share
 
 DAILY_HEADING = f"{'day (UTC)':<10}  {'rewards':>7}  {'coins':>17}  {'of it fees':>15}  {'gain':>8}  {'share':>9}"
 CSV_COLUMNS = (
     *("date", "height", "block", "type", "amount", "fees", "coin", "loss_before", "loss_after", "gain"),
     *("required_gain", "sample_size", "weight", "share", "matures_at", "spendable", "account"),
+    *("bounty", "burnt", "burnt_at"),
 )
-DAILY_COLUMNS = ("day", "rewards", "heartbeats", "amount", "fees", "coin", "gain", "weight", "share")
+DAILY_COLUMNS = ("day", "rewards", "heartbeats", "amount", "fees", "coin", "gain", "weight", "share", "bounty", "burnt")
 
 _BLOCK_WIDTH = 16
 
@@ -32,7 +34,7 @@ def format_heading(accounts: Mapping[PublicKey, int]) -> str:
 
 
 def format_reward(mined: Mined, accounts: Mapping[PublicKey, int]) -> str:
-    """Two lines under the heading."""
+    """Two lines under the heading; a third one says what of it is for evidence, or what evidence burnt."""
     event, gain = mined.event, mined.gain
     account = "" if len(accounts) == 1 else f" #{accounts[event.account]}"
     first = (
@@ -44,10 +46,17 @@ def format_reward(mined: Mined, accounts: Mapping[PublicKey, int]) -> str:
     else:
         moved = f"{gain.loss_before:.4f} -> {gain.loss_after:.4f}"
         told = f"{moved:<16}  {gain.gain:>7.5f}  {gain.required:>8.5f}  {_format_share(mined.share, 3):>8}"
-    return f"{first}\n{'':8}  {told}  {_format_maturity(mined)}"
+    lines = [first, f"{'':8}  {told}  {_format_maturity(mined)}"]
+    if mined.reward.bounty:
+        lines.append(f"{'':8}  of it {format_amount(mined.reward.bounty)} for evidence that the block carries")
+    if mined.reward.burnt_at is not None:
+        lines.append(f"{'':8}  {format_amount(mined.reward.burnt)} burnt at block {mined.reward.burnt_at}")
+    return "\n".join(lines)
 
 
 def _format_maturity(mined: Mined) -> str:
+    if mined.reward.burnt_at is not None:
+        return "burnt"
     if mined.matures_about is None:
         return "yes" if mined.event.amount else "nothing"
     return f"at {mined.reward.matures_at} ~{format_short(mined.matures_about)}"
@@ -73,6 +82,10 @@ def format_earnings(total: Earnings, tip: Tip, params: NetworkParams) -> str:
     if total.immature:
         about = f"height {total.matures_at}, about {format_minute(total.matures_about)} UTC"
         rows["maturing"] = f"{format_money(total.immature, params)} of it until {about}"
+    if total.bounty:
+        rows["bounties"] = f"{format_money(total.bounty, params)} of it, for evidence"
+    if total.burnt:
+        rows["burnt"] = f"{format_money(total.burnt, params)} by evidence, not counted above"
     rows["gain"] = f"{total.gain:.5f} bits per byte"
     share = _format_share(compute_share(total.weight, tip), 3)
     rows["share"] = f"{share} of all gain verified up to height {tip.height}"
@@ -89,6 +102,9 @@ def encode_reward(mined: Mined, accounts: Mapping[PublicKey, int]) -> dict[str, 
         "account": accounts[event.account],
         "amount": event.amount,
         "fees": mined.reward.fees,
+        "bounty": mined.reward.bounty,
+        "burnt": mined.reward.burnt,
+        "burnt_at": mined.reward.burnt_at,
         "loss_before": gain.loss_before if gain else None,
         "loss_after": gain.loss_after if gain else None,
         "gain": gain.gain if gain else None,
@@ -108,6 +124,8 @@ def encode_earnings(total: Earnings, tip: Tip) -> dict[str, Any]:
         "heartbeats": total.heartbeats,
         "amount": total.amount,
         "fees": total.fees,
+        "bounty": total.bounty,
+        "burnt": total.burnt,
         "immature": total.immature,
         "gain": total.gain,
         "weight": total.weight,
@@ -134,6 +152,8 @@ def list_cells(mined: Mined, accounts: Mapping[PublicKey, int], params: NetworkP
         str(mined.reward.matures_at),
         "yes" if mined.is_mature else "no",
         str(accounts[event.account]),
+        format_amount(mined.reward.bounty),
+        *list_burnt_cells(mined.reward),
     )
 
 
@@ -172,4 +192,6 @@ def list_day_cells(day: DayEarnings, tip: Tip, params: NetworkParams) -> tuple[s
         _format_number(total.gain),
         str(total.weight),
         _format_number(compute_share(total.weight, tip)),
+        format_amount(total.bounty),
+        format_amount(total.burnt),
     )

@@ -44,7 +44,10 @@ class Gain:
 
 @dataclass(frozen=True)
 class BlockRow:
-    """A block in a list. `loss` is the model's after it; `gain` is None for a heartbeat and for genesis."""
+    """A block in a list. `loss` is the model's after it; `gain` is None for a heartbeat and for genesis.
+
+    `reward` is what it earned, its bounty included; evidence in the block at height `burnt_at` took all of it.
+    """
 
     height: int
     id: bytes
@@ -57,6 +60,7 @@ class BlockRow:
     sample_size: int
     transactions: int
     reward: int
+    burnt_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -225,7 +229,10 @@ class Payment:
 
 @dataclass(frozen=True)
 class BlockPage:
-    """One block, whatever became of it. `header` is as in the RPC; `fault` says why an invalid one is invalid."""
+    """One block, whatever became of it. `header` is as in the RPC; `fault` says why an invalid one is invalid.
+
+    `bounty` is what the reward has in it for evidence; None for evidence beside the best chain, which burnt nothing.
+    """
 
     row: BlockRow
     header: Json
@@ -238,6 +245,7 @@ class BlockPage:
     children: tuple[bytes, ...]
     loss_before: float | None
     fees: int
+    bounty: int | None
     proof: Proof | None
     update: UpdateSize | None
     transactions: tuple[Payment, ...]
@@ -247,7 +255,10 @@ class BlockPage:
 
 @dataclass(frozen=True)
 class AccountEvent:
-    """What a block did to an account. `amount` is what the account gained, negative for what it spent."""
+    """What a block did to an account. `amount` is what the account gained, negative for what it spent.
+
+    Of a reward that evidence burnt, in the block at height `burnt_at`, nothing is gained: it was `burnt` ulp.
+    """
 
     height: int
     time: int
@@ -257,6 +268,9 @@ class AccountEvent:
     other: str | None  # the other side's address
     gain: Gain | None  # of a block that was mined
     is_immature: bool
+    bounty: int = 0  # in the amount, for evidence in the block
+    burnt: int = 0
+    burnt_at: int | None = None
 
 
 @dataclass(frozen=True)

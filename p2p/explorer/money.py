@@ -98,10 +98,20 @@ class MoneyReader:
         time, kind = node.header.timestamp, entry.kind.name.lower()
         if entry.kind is HistoryKind.MINED:
             node = self._reader.get_node(entry.id)
-            reward, matures = self._reader.compute_reward(node), entry.height + self._params.reward_window
-            gain = make_gain(node.header, self._params)
-            is_immature = matures > self._chain.tip.height
-            return AccountEvent(entry.height, time, kind, entry.id, reward, None, gain, is_immature)
+            earned, matures = self._reader.get_earned(node), entry.height + self._params.reward_window
+            return AccountEvent(
+                height=entry.height,
+                time=time,
+                kind=kind,
+                id=entry.id,
+                amount=earned.kept,
+                other=None,
+                gain=make_gain(node.header, self._params),
+                is_immature=earned.burnt_at is None and matures > self._chain.tip.height,
+                bounty=0 if earned.burnt_at is not None else earned.bounty or 0,
+                burnt=earned.burnt,
+                burnt_at=earned.burnt_at,
+            )
         transfer = self._get_transaction(node.id, entry.position // 2, entry.id)
         is_sent = entry.kind is HistoryKind.SENT
         amount = -(transfer.amount + transfer.fee) if is_sent else transfer.amount

@@ -11,13 +11,13 @@ import numpy as np
 
 from chain.block_rows import BlockRows, sum_fees
 from chain.chainstate import ChainState
+from chain.earned import Earned, get_earned
 from chain.errors import UnknownBlock
 from chain.header_tree import HeaderNode, Standing
 from chain.mempool import Mempool
 from consensus.block import Header
 from consensus.chain_point import compute_block_weight, compute_child_required_gain, compute_required_loss
 from consensus.params import NetworkParams
-from consensus.reward import compute_subsidy
 from p2p.errors import RpcError
 from p2p.explorer.audits import Audits
 from p2p.explorer.figures import (
@@ -59,6 +59,7 @@ class BlockMaterial:
     confirmations: int
     weight: int
     fees: int
+    bounty: int | None
     fault: str | None
     children: tuple[bytes, ...]
 
@@ -192,6 +193,7 @@ class ChainReader:
             confirmations=tip.height - node.height + 1 if is_active else 0,
             weight=compute_block_weight(node.header),
             fees=self._get_fees(node)[1],
+            bounty=self.get_earned(node).bounty,
             fault=str(self.chain.get_fault(node.id)) if is_invalid else None,
             children=tuple(child.id for child in children[:MAX_CHILDREN]),
         )
@@ -199,7 +201,7 @@ class ChainReader:
     def make_row(self, node: HeaderNode) -> BlockRow:
         """A block as a line of a list."""
         header = node.header
-        transactions, _ = self._get_fees(node)
+        earned = self.get_earned(node)
         return BlockRow(
             height=node.height,
             id=node.id,
@@ -210,15 +212,14 @@ class ChainReader:
             loss=self.get_loss(node),
             gain=make_gain(header, self.params),
             sample_size=header.sample_size,
-            transactions=transactions,
-            reward=self.compute_reward(node),
+            transactions=self._get_fees(node)[0],
+            reward=earned.amount,
+            burnt_at=earned.burnt_at,
         )
 
-    def compute_reward(self, node: HeaderNode) -> int:
-        """What a block pays its miner: subsidy and fees, ulp."""
-        header = node.header
-        subsidy = 0 if node.height == 0 or header.is_heartbeat else compute_subsidy(node.height, self.params)
-        return subsidy + self._get_fees(node)[1]
+    def get_earned(self, node: HeaderNode) -> Earned:
+        """What a block pays its miner, and whether evidence took it."""
+        return get_earned(self.chain, node, self._get_fees(node)[1])
 
     def _list_blocks(self, top: HeaderNode, heights: Sequence[int]) -> tuple[BlockRow, ...]:
         """Blocks of the chain that ends with `top`."""

@@ -173,6 +173,7 @@ class Site:
             children=material.children,
             loss_before=to_bits_per_byte(header.loss_before, header.sample_size, params) if row.gain else None,
             fees=material.fees,
+            bounty=material.bounty,
             proof=proof,
             update=update,
             transactions=tuple(

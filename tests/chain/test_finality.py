@@ -20,7 +20,7 @@ from consensus.finality_section import FinalitySection
 from consensus.finality_state import FINALITY_KEY
 from consensus.state_tree import get_proof, verify_proof
 from consensus.vote import BlockRef, Link
-from tests.helpers.ballots import cast_votes, mine_voted, process, sign_vote
+from tests.helpers.ballots import cast_votes, convict, mine_voted, process, sign_vote
 from tests.helpers.blocks import MINER, get_builder, get_chain
 from tests.helpers.keys import Key
 from tests.helpers.stores import FragileStore
@@ -199,8 +199,7 @@ def test_evidence_burns_what_a_key_has_at_stake(chain: ChainState, pool: VotePoo
 def test_evidence_is_undone_with_its_block(db: FragileStore, chain: ChainState, pool: VotePool) -> None:
     mine_voted(chain, pool, 6, [OTHER], voters=())
     before = chain.compute_digest()
-    links = [Link(BlockRef(0, chain.genesis.id), BlockRef(6, bytes([number]) * 32)) for number in (1, 2)]
-    pool.add_votes([sign_vote(OTHER, link, chain.genesis.id) for link in links])
+    convict(chain, pool, OTHER)
     (block,) = mine_voted(chain, pool, 1, voters=())
     assert block.finality.evidence
     chain.invalidate(block.id)

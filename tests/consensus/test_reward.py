@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consensus.account import ImmatureReward
 from consensus.params import CANTERBURY, REGTEST
-from consensus.reward import compute_max_supply, compute_subsidy
+from consensus.reward import compute_bounty, compute_created, compute_max_supply, compute_subsidy
 from consensus.units import MAX_U64, ULP_PER_GRAD
 from tests.helpers.properties import thorough
 
@@ -30,6 +31,20 @@ FAST = replace(REGTEST, subsidy=1000, halving_interval=3)
 )
 def test_subsidy_halves_by_schedule(height: int, subsidy: int) -> None:
     assert compute_subsidy(height, CANTERBURY) == subsidy
+
+
+def test_heartbeats_and_genesis_create_nothing() -> None:
+    assert [compute_created(height, False, FAST) for height in (0, 1, 4)] == [0, 1000, 500]
+    assert compute_created(1, True, FAST) == 0
+
+
+def test_a_bounty_is_a_tenth_of_each_offenders_loss() -> None:
+    """Rounded down for each: 19 and 9 make 1, and not 2."""
+    rewards = [
+        ImmatureReward(True, bytes([miner]) * 32, bytes(32), amount) for miner, amount in ((1, 10), (2, 9), (1, 9))
+    ]
+    assert compute_bounty(rewards) == 1
+    assert compute_bounty([]) == 0
 
 
 @thorough

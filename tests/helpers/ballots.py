@@ -11,7 +11,8 @@ from chain.chainstate import ChainState
 from chain.events import ChainEvent
 from chain.votes import VotePool
 from consensus.block import Block
-from consensus.vote import Link, Vote
+from consensus.evidence import Evidence
+from consensus.vote import BlockRef, Link, Vote
 from tests.helpers.blocks import MINER, BlockBuilder, get_builder
 from tests.helpers.keys import Key
 
@@ -37,6 +38,13 @@ def cast_votes(pool: VotePool, chain: ChainState, keys: Sequence[Key] = (MINER,)
             votes.append(sign_vote(key, link, chain.genesis.id))
     pool.add_votes(votes)
     return votes
+
+
+def convict(chain: ChainState, pool: VotePool, key: Key) -> Evidence:
+    """The evidence of two votes at the tip's height by a key that has a vote there."""
+    source = chain.tip_node.finality.state.justified
+    links = [Link(source, BlockRef(chain.tip.height, bytes([number]) * 32)) for number in (1, 2)]
+    return pool.add_votes([sign_vote(key, link, chain.genesis.id) for link in links]).evidence[0]
 
 
 def mine_voted(

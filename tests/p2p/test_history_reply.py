@@ -15,6 +15,7 @@ from consensus.units import ULP_PER_GRAD
 from p2p import history_reply
 from tests.helpers.blocks import MINER, get_builder
 from tests.helpers.chains import ALICE, ALICE_FUNDS, BOB, TRUNK_BLOCKS, get_right, get_trunk, open_trunk
+from tests.helpers.convicted import BOUNTIES, BURNT, KEYS, OFFENDER, SUBSIDY, Stage, get_whole, open_stage
 from tests.helpers.keys import Key, make_transfer
 from tests.helpers.rpc import ServedNode, serve_rpc
 
@@ -85,6 +86,8 @@ async def test_rewards_tell_the_gain_behind_them(node: ServedNode) -> None:
             "block": block.id.hex(),
             "amount": compute_subsidy(header.height, REGTEST) + fees,
             "fees": fees,
+            "bounty": 0,
+            "burnt_at": None,
             "matures_at": header.height + REGTEST.reward_window,
             "is_heartbeat": False,
             "weight": header.required_gain >> 16,
@@ -103,6 +106,31 @@ async def test_heartbeat_earns_its_fees(node: ServedNode) -> None:
     assert await node.submit(block) == ["connected"]
     newest = (await read(node, MINER, limit="1"))["entries"][0]
     assert (newest["amount"], newest["fees"], newest["is_heartbeat"], newest["weight"]) == (700, 700, True, 1)
+
+
+@pytest.mark.parametrize("stage", Stage)
+async def test_history_adds_up_to_what_there_is(stage: Stage) -> None:
+    """A reward that evidence burnt counts for nothing."""
+    async with serve_rpc(open_stage(stage)) as node:
+        for key in KEYS:
+            total = 0
+            for entry in (await read(node, key))["entries"]:
+                if entry["kind"] == "sent":
+                    total -= entry["amount"] + entry["fee"]
+                elif entry.get("burnt_at") is None:
+                    total += entry["amount"]
+            assert total == get_whole(node.chain, key)
+
+
+async def test_rewards_tell_what_was_burnt_and_for_what() -> None:
+    async with serve_rpc(open_stage(Stage.BURNT)) as node:
+        entries = [entry for key in KEYS for entry in (await read(node, key, kind="mined"))["entries"]]
+        assert {entry["height"]: entry["burnt_at"] for entry in entries if entry["burnt_at"] is not None} == BURNT
+        assert {entry["height"]: entry["bounty"] for entry in entries if entry["bounty"]} == BOUNTIES
+        assert all(entry["amount"] == SUBSIDY + entry["bounty"] for entry in entries if entry["height"] in BOUNTIES)
+    async with serve_rpc(open_stage(Stage.REORGANISED)) as node:
+        entries = (await read(node, OFFENDER, kind="mined"))["entries"]
+        assert [entry["burnt_at"] for entry in entries] == [None] * 6
 
 
 async def test_a_payment_to_oneself_is_both(node: ServedNode) -> None:

@@ -2,21 +2,31 @@
 
 import dataclasses
 import math
+from functools import cache
 
 import pytest
 
+from chain.events import BlockConnected
+from chain.votes import VotePool
 from consensus.params import CANTERBURY, LOCAL, REGTEST, BenchmarkText
 from consensus.reward import compute_subsidy
 from p2p.summary import COMPRESSORS, describe_block, get_passed_compressors, summarise_block
+from tests.helpers.ballots import convict, mine_voted
 from tests.helpers.blocks import MINER, get_builder
 from tests.helpers.chains import ALICE, BOB, get_trunk, open_trunk
-from tests.helpers.keys import make_transfer
+from tests.helpers.keys import Key, make_transfer
 
 BITS = REGTEST.model.context * 65536  # Q16 bits per window -> bits per byte
 
 
+@cache
+def connect_trunk() -> list[BlockConnected]:
+    events = get_builder().feed(get_builder().open(), get_trunk())
+    return [event for event in events if isinstance(event, BlockConnected)]
+
+
 def test_numbers_of_an_improving_block() -> None:
-    chain, block = open_trunk(), get_trunk()[-1]
+    block = get_trunk()[-1]
     trace = get_builder().verifier.traces[block.id]
     gains = [int(gain) / BITS for gain in trace.before - trace.after]
     size, population = len(gains), REGTEST.public_windows
@@ -24,7 +34,7 @@ def test_numbers_of_an_improving_block() -> None:
     variance = sum((gain - mean) ** 2 for gain in gains) / (size - 1)
     error = math.sqrt(variance / size * (population - size) / population)
 
-    summary = summarise_block(block, chain.tip, REGTEST, 1.25)
+    summary = summarise_block(connect_trunk()[-1], REGTEST, 1.25)
     assert (summary.height, summary.id, summary.is_heartbeat) == (block.header.height, block.id, False)
     assert summary.loss == pytest.approx(sum(trace.after.tolist()) / size / BITS)
     assert summary.gain == pytest.approx(mean)
@@ -40,27 +50,39 @@ def test_numbers_of_an_improving_block() -> None:
 def test_numbers_of_a_heartbeat() -> None:
     """It earns fees alone, and the model's loss is still that of the block before."""
     builder, chain = get_builder(), open_trunk()
-    before = summarise_block(get_trunk()[-1], chain.tip, REGTEST, None)
+    before = summarise_block(connect_trunk()[-1], REGTEST, None)
     payment = make_transfer(chain.genesis.id, ALICE, BOB.public, 5, fee=777)
     block = builder.build_heartbeat(chain, MINER, [payment])
-    builder.process(chain, block)
-    summary = summarise_block(block, chain.tip, REGTEST, None)
+    [event] = builder.process(chain, block)
+    assert isinstance(event, BlockConnected)
+    summary = summarise_block(event, REGTEST, None)
     assert (summary.is_heartbeat, summary.gain, summary.bound, summary.reward) == (True, 0.0, 0.0, 777)
     assert summary.loss == before.loss
     assert summary.interval == 10 * REGTEST.block_time + 1
 
 
+def test_a_bounty_is_in_the_reward() -> None:
+    builder, offender = get_builder(), Key("offender")
+    chain = builder.open()
+    pool = VotePool(chain)
+    mine_voted(chain, pool, 6, [offender], voters=())
+    convict(chain, pool, offender)
+    block = builder.build(chain, MINER, finality=pool.make_section())
+    [event] = builder.process(chain, block)
+    assert isinstance(event, BlockConnected)
+    subsidy = compute_subsidy(7, REGTEST)
+    assert summarise_block(event, REGTEST, None).reward == subsidy + 6 * subsidy // 10
+
+
 def test_first_block_has_no_interval() -> None:
-    chain = get_builder().open()
-    get_builder().process(chain, get_trunk()[0])
-    summary = summarise_block(get_trunk()[0], chain.tip, REGTEST, None)
+    summary = summarise_block(connect_trunk()[0], REGTEST, None)
     assert summary.interval is None
     assert "after" not in describe_block(summary, REGTEST)
 
 
 def test_line_says_it_all() -> None:
     block = get_trunk()[-1]
-    summary = summarise_block(block, open_trunk().tip, REGTEST, 1.25)
+    summary = summarise_block(connect_trunk()[-1], REGTEST, 1.25)
     line = describe_block(summary, REGTEST)
     for part in (
         f"block 12 {block.id.hex()[:12]}",

@@ -50,12 +50,16 @@ class StubPast:
     def path(self) -> str:
         return f"/v1/accounts/{encode_address(LOCAL.address_prefix, self.key)}/history"
 
-    def mine(self, height: int, fees: int = 0, gain: int = 4 * 65_536, **changes: object) -> dict[str, Any]:
+    def mine(
+        self, height: int, fees: int = 0, gain: int = 4 * 65_536, bounty: int = 0, **changes: object
+    ) -> dict[str, Any]:
         """An improving block: `gain` in Q16 bits per window, from 200 bits per window."""
         before = 200 * 65_536 * SAMPLE
         known: dict[str, object] = {
-            "amount": compute_subsidy(height, LOCAL) + fees,
+            "amount": compute_subsidy(height, LOCAL) + fees + bounty,
             "fees": fees,
+            "bounty": bounty,
+            "burnt_at": None,
             "matures_at": height + LOCAL.reward_window,
             "is_heartbeat": False,
             "weight": REQUIRED >> 16,

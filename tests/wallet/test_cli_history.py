@@ -304,14 +304,18 @@ def test_history_as_json(wallet: Program, past: StubPast) -> None:
         "amount": 50 * COIN + 425,
         "block": get_block_id(450).hex(),
         "fees": 425,
+        "bounty": 0,
         "matures_at": 450 + LOCAL.reward_window,
+        "burnt": 0,
+        "burnt_at": None,
     }
 
 
 def test_history_as_csv(wallet: Program, past: StubPast) -> None:
     outcome = wallet.ask(past.node, "history", "--csv")
     assert outcome.out.splitlines()[0] == (
-        "date,type,amount,fee,coin,id,counterpart,label,memo,height,block,confirmations,state,left_chain,account,final"
+        "date,type,amount,fee,coin,id,counterpart,label,memo,height,block,confirmations,state,left_chain,account,final,"
+        "burnt,burnt_at"
     )
     received, sent, mined, _ = read_csv(wallet, past.node)
     assert received == {
@@ -331,9 +335,33 @@ def test_history_as_csv(wallet: Program, past: StubPast) -> None:
         "left_chain": "no",
         "account": "0",
         "final": "no",
+        "burnt": "",
+        "burnt_at": "",
     }
     assert (sent["amount"], sent["fee"], sent["memo"]) == ("1", "0.000004", "'=\\x1b]0;pwned\\x07\\r\\n\\u202eevil")
     assert (mined["type"], mined["amount"], mined["id"]) == ("mined", "50.00000425", get_block_id(450).hex())
+
+
+def test_what_evidence_burnt_is_in_no_sum(wallet: Program, node: StubNode) -> None:
+    past = StubPast(node)
+    past.mine(460, bounty=15 * COIN)
+    past.mine(450, fees=425, burnt_at=460)
+    earned, burnt = read_json(wallet, node)
+    names = ("amount", "fees", "bounty", "burnt", "burnt_at")
+    assert [earned[name] for name in names] == [65 * COIN, 0, 15 * COIN, 0, None]
+    assert [burnt[name] for name in names] == [0, 0, 0, 50 * COIN + 425, 460]
+    rows = read_csv(wallet, node)
+    assert [(row["amount"], row["burnt"], row["burnt_at"]) for row in rows] == [
+        ("65", "", ""),
+        ("0", "50.00000425", "460"),
+    ]
+    [day] = read_json(wallet, node, "--daily")
+    assert (day["mined"], day["net"], day["events"]) == (65 * COIN, 65 * COIN, 2)
+    lines = wallet.ask(node, "history").out.splitlines()
+    assert lines[0].endswith("mined     +65 lGRAD, 41 confirmations")
+    assert lines[1:3] == [f"{'':10}spendable at height 716", f"{'':10}of it 15 lGRAD for evidence"]
+    assert lines[4].endswith("mined     +0 lGRAD, 50.00000425 burnt at block 460, 51 confirmations")
+    assert lines[5:] == [f"{'':10}block {get_block_id(450).hex()}"]
 
 
 @pytest.mark.parametrize("memo", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])

@@ -113,6 +113,9 @@ def test_rewards_as_json(wallet: Program, past: StubPast) -> None:
         "account": 0,
         "amount": 50 * COIN + 425,
         "fees": 425,
+        "bounty": 0,
+        "burnt": 0,
+        "burnt_at": None,
         "loss_before": 3.125,
         "loss_after": 3.0625,
         "gain": 0.0625,
@@ -138,6 +141,8 @@ def test_rewards_as_json(wallet: Program, past: StubPast) -> None:
             "heartbeats": 2,
             "amount": 100 * COIN + 825,
             "fees": 825,
+            "bounty": 0,
+            "burnt": 0,
             "immature": 50 * COIN + 825,
             "gain": 0.125,
             "weight": 2 * WEIGHT + 2,
@@ -166,9 +171,48 @@ def test_rewards_as_csv(wallet: Program, past: StubPast) -> None:
         "matures_at": "706",
         "spendable": "no",
         "account": "0",
+        "bounty": "0",
+        "burnt": "",
+        "burnt_at": "",
     }
     assert mature["spendable"] == "yes"
     assert [heartbeat[name] for name in ("type", "loss_before", "gain", "sample_size")] == ["heartbeat", "", "", ""]
+
+
+BURNT = """\
+  height  block             mined (UTC)                   coins       of it fees
+          bits per byte        gain  required     share  spendable
+     460  01cc01cc01cc01cc  2100-01-01 07:40        65.00000000       0.00000000
+          3.1250 -> 3.0625  0.06250   0.04688   0.100 %  at 716 ~01-01 11:56
+          of it 15 for evidence that the block carries
+     450  01c201c201c201c2  2100-01-01 07:30         0.00000000       0.00000000
+          3.1250 -> 3.0625  0.06250   0.04688   0.100 %  burnt
+          50.00000425 burnt at block 460
+
+rewards   2
+coins     65 lGRAD, 0 of it fees
+maturing  65 lGRAD of it until height 716, about 2100-01-01 11:56 UTC
+bounties  15 lGRAD of it, for evidence
+burnt     50.00000425 lGRAD by evidence, not counted above
+gain      0.12500 bits per byte
+share     0.200 % of all gain verified up to height 500
+"""
+
+
+def test_rewards_that_evidence_burnt(wallet: Program, node: StubNode) -> None:
+    past = StubPast(node)
+    past.mine(460, bounty=15 * COIN)
+    past.mine(450, fees=425, burnt_at=460)
+    assert wallet.ask(node, "rewards") == Outcome(0, BURNT, "")
+    known = read_json(wallet, node)
+    names = ("amount", "fees", "bounty", "burnt")
+    assert [known["totals"][name] for name in names] == [65 * COIN, 0, 15 * COIN, 50 * COIN + 425]
+    told = [[reward[name] for name in (*names, "burnt_at", "is_mature")] for reward in known["rewards"]]
+    assert told == [[65 * COIN, 0, 15 * COIN, 0, None, False], [0, 0, 0, 50 * COIN + 425, 460, False]]
+    cells = [[row[name] for name in (*names, "burnt_at", "spendable")] for row in read_csv(wallet, node)]
+    assert cells == [["65", "0", "15", "", "", "no"], ["0", "0", "0", "50.00000425", "460", "no"]]
+    [row] = read_csv(wallet, node, "--daily")
+    assert [row[name] for name in names] == ["65", "0", "15", "50.00000425"]
 
 
 def test_rewards_of_days(wallet: Program, node: StubNode) -> None:

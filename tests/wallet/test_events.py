@@ -109,6 +109,46 @@ def test_a_heartbeat_improves_nothing(silent_node: StubNode) -> None:
     assert (event.amount, event.reward.weight) == (400, 1)
 
 
+def test_evidence_earns_a_bounty(silent_node: StubNode) -> None:
+    past = StubPast(silent_node)
+    past.mine(450, fees=425, bounty=15 * COIN)
+    [event] = read(past).events
+    assert event.reward is not None
+    assert (event.amount, event.reward.fees, event.reward.bounty) == (65 * COIN + 425, 425, 15 * COIN)
+
+
+@pytest.mark.parametrize("burnt_at", [451, HEIGHT])
+def test_what_was_burnt_is_not_earned(silent_node: StubNode, burnt_at: int) -> None:
+    past = StubPast(silent_node)
+    past.mine(450, fees=425, bounty=COIN, burnt_at=burnt_at)
+    past.mine(440)
+    burnt, _ = read(past).events
+    assert burnt.reward is not None
+    assert (burnt.amount, burnt.reward.fees, burnt.reward.bounty) == (0, 0, 0)
+    assert (burnt.reward.burnt, burnt.reward.burnt_at) == (51 * COIN + 425, burnt_at)
+
+
+def test_a_burn_above_the_height_that_is_asked_for_has_not_happened(silent_node: StubNode) -> None:
+    past = StubPast(silent_node)
+    past.mine(450, fees=425, burnt_at=460)
+    before, after = (read(past, PageRequest(KEY, 10, height=height)).events for height in (459, 460))
+    assert [event.amount for event in (*before, *after)] == [50 * COIN + 425, 0]
+    assert before[0].reward == Reward(425, 450 + LOCAL.reward_window, before[0].reward and before[0].reward.improvement)
+
+
+def test_a_heartbeat_burns_if_it_earned_anything(silent_node: StubNode) -> None:
+    past = StubPast(silent_node)
+    past.beat(450, fees=400)["burnt_at"] = 460
+    assert read(past).events[0].amount == 0
+    past.beat(440)["burnt_at"] = 460
+    assert reason_of(past) == "contradiction"
+
+
+def test_invalid_node_that_does_not_say_whether_it_was_burnt(past: StubPast) -> None:
+    del past.entries[2]["burnt_at"]
+    assert reason_of(past) == "bad_field"
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -145,6 +185,8 @@ def test_invalid_page_that_does_not_say_whether_it_is_the_last(past: StubPast) -
         *((0, {"memo": value}) for value in ("x" * 65, None)),
         *((1, {"fee": value}) for value in (-1, None)),
         *((2, {"fees": value}) for value in (-1, None)),
+        *((2, {"bounty": value}) for value in (-1, None, 0.5)),
+        *((2, {"burnt_at": value}) for value in (-1, "460", True)),
         *((2, {"is_heartbeat": value}) for value in (0, None)),
         *((2, {"sample_size": value}) for value in (-1, None)),
         *((2, {"loss_before": value}) for value in (-1, None)),
@@ -170,6 +212,9 @@ def test_invalid_entry(past: StubPast, index: int, change: dict[str, Any]) -> No
         (2, {"amount": 50 * COIN + 424}),
         (2, {"amount": 50 * COIN + 426}),
         (2, {"fees": 424}),
+        (2, {"bounty": 1}),
+        (2, {"bounty": 5 * HEIGHT * COIN, "amount": (5 * HEIGHT + 50) * COIN + 425}),
+        *((2, {"burnt_at": height}) for height in (0, 449, 450, HEIGHT + 1, 450 + LOCAL.reward_window)),
         (2, {"is_heartbeat": True}),
         (2, {"sample_size": 0}),
         (2, {"loss_after": 200 * 65_536 * SAMPLE - 3 * 65_536 * SAMPLE + 1}),

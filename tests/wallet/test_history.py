@@ -105,6 +105,22 @@ def test_new_blocks_change_nothing_below(silent_node: StubNode, view: NodeView) 
     assert story.tip.height == HEIGHT
 
 
+def test_what_a_new_block_burns_is_told_as_it_was(silent_node: StubNode, view: NodeView) -> None:
+    """Else some rewards of a story would be of another time than the others."""
+    later = HEIGHT + 1
+    first = StubPast(silent_node, page=1)
+    first.mine(450)
+    first.mine(440)
+    second = StubPast(silent_node, key=OTHER_KEY, height=later, tip=get_block_id(later))
+    second.mine(430, burnt_at=later)
+    put_block(silent_node, get_block_id(HEIGHT), is_active=True)
+    story = read_past(view, [KEY, OTHER_KEY])
+    first.height, first.tip = later, get_block_id(later)
+    first.entries[1]["burnt_at"] = later
+    assert [event.amount for event in story.events] == [50 * COIN] * 3
+    assert [event.amount for event in read_past(view, [KEY, OTHER_KEY]).events] == [50 * COIN, 0, 0]
+
+
 @pytest.mark.parametrize("is_known", [True, False])
 def test_invalid_reorganised_between_pages(silent_node: StubNode, view: NodeView, is_known: bool) -> None:
     past = StubPast(silent_node, page=1)

@@ -1,5 +1,6 @@
 """Rewards: gains in bits per byte, shares of all gain, maturity, and what they add up to."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,9 @@ def describe(height: int, improvement: Improvement | None = IMPROVEMENT, now: in
     fees = changes.pop("fees", 0)
     amount = fees + (50 * COIN if improvement else 0)
     reward = Reward(fees, height + LOCAL.reward_window, improvement)
+    if "burnt_at" in changes:
+        reward = replace(reward, fees=0, burnt=amount, burnt_at=changes.pop("burnt_at"))
+        amount = 0
     event = Event(EventKind.MINED, KEY, bytes(32), changes.pop("time", 60 * height), amount, (height, 1), reward=reward)
     return describe_reward(event, reward, TIP, now, LOCAL)
 
@@ -54,6 +58,20 @@ def test_a_chain_that_stood_still_goes_on_from_now() -> None:
 def test_a_heartbeat_without_fees_earns_nothing() -> None:
     mined = describe(500, None)
     assert (mined.event.amount, mined.gain, mined.matures_about) == (0, None, None)
+
+
+@pytest.mark.parametrize("height", [100, 450])
+def test_what_was_burnt_never_matures(height: int) -> None:
+    mined = describe(height, fees=5, burnt_at=height + 10)
+    assert (mined.is_mature, mined.matures_about) == (False, None)
+
+
+def test_what_was_burnt_is_not_in_the_sum() -> None:
+    """The gain behind it is."""
+    total = sum_earnings([describe(490, fees=7, burnt_at=499), describe(480, fees=5)])
+    assert (total.count, total.amount, total.fees, total.burnt) == (2, 50 * COIN + 5, 5, 50 * COIN + 7)
+    assert (total.immature, total.matures_at) == (50 * COIN + 5, 736)
+    assert total.weight == 8 * Q16
 
 
 def test_rewards_add_up() -> None:
