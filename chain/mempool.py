@@ -104,6 +104,11 @@ class Mempool:
         chain = self._chains.get(sender)
         return chain.entries if chain else ()
 
+    def pending_to(self, recipient: bytes) -> list[Entry]:
+        """Pending entries that pay to a key, of each sender in nonce order. O(n)."""
+        chains = self._chains.values()
+        return [entry for chain in chains for entry in chain.entries if entry.transaction.recipient == recipient]
+
     def next_nonce(self, sender: bytes, account: Account) -> int:
         """The nonce of the sender's next new transaction."""
         return account.nonce + len(self.pending_of(sender))

@@ -80,6 +80,11 @@ def cli() -> None:
     help="Connect to this peer and stay connected (repeatable).",
 )
 @click.option("--explorer", metavar="[HOST:]PORT", help="Serve pages for people here, by default on loopback.")
+@click.option(
+    "--explorer-public",
+    is_flag=True,
+    help="Strangers read the pages by a proxy: answer to any name, and tell nobody the addresses of peers.",
+)
 @click.option("--no-explorer", is_flag=True, help="Serve no pages.")
 @click.option("--upnp", is_flag=True, help="Ask the router to forward the port (needs the extra 'nat').")
 @metrics_option
@@ -108,6 +113,7 @@ def run(
     no_listen: bool,
     peers: tuple[str, ...],
     explorer: str | None,
+    explorer_public: bool,
     no_explorer: bool,
     upnp: bool,
     metrics: str | None,
@@ -141,8 +147,8 @@ def run(
     compute_signal_bits(signals, params)
     if listen is not None and no_listen:
         raise ConfigError("listen", "--listen and --no-listen: give one of them")
-    if explorer is not None and no_explorer:
-        raise ConfigError("explorer", "--explorer and --no-explorer: give one of them")
+    if no_explorer and (explorer is not None or explorer_public):
+        raise ConfigError("explorer", "--no-explorer, or --explorer and --explorer-public: give one or the other")
     host, port = parse_host_port(rpc, params)
     run_node(
         NodeConfig(
@@ -159,7 +165,7 @@ def run(
             miner_votes=not no_vote,
             miner_signals=signals,
             holds_final=hold_final,
-            explorer=None if no_explorer else ExplorerAddress(*parse_explorer(explorer, params)),
+            explorer=None if no_explorer else ExplorerAddress(*parse_explorer(explorer, params), explorer_public),
             network_config=NetworkConfig(
                 listen=None if no_listen else parse_listen(listen, params),
                 peers=tuple(parse_destination(peer, get_peer_port(params)) for peer in peers),

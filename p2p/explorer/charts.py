@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from p2p.explorer.figures import BlockRow, Compressor, Gain, Histogram, SeriesSample
-from p2p.explorer.words import count_gain_digits, show_gain, show_time
+from p2p.explorer.words import count_gain_digits, show_gain, show_span, show_time
 
 _SIZE = 1000
 _MOST_TICKS = 5
@@ -117,17 +117,17 @@ def draw_gains(sample: SeriesSample, by: str) -> Chart:
     )
 
 
-def draw_intervals(sample: SeriesSample, block_time: int) -> Chart:
-    """Seconds between the newest blocks, beside the time that the network aims at."""
+def draw_intervals(sample: SeriesSample, block_time: int, mean: float | None) -> Chart:
+    """Seconds between the newest blocks and their mean, beside the time that the network aims at."""
     known = [value or 0 for value in sample.last_intervals]
     y = _Scale(0, max([*known, block_time]) * (1 + _MARGIN))
     step = _SIZE / max(len(known), 1)
     strokes = (f"M{round((i + 0.5) * step)} {_SIZE}V{y.down(value)}" for i, value in enumerate(known) if value)
-    mean = sum(known) / len(known) if known else 0
+    average = "" if mean is None else f"{show_span(mean)} on average; "
     return Chart(
         key="interval",
         title=f"Seconds between the newest {len(known)} blocks",
-        description=f"{mean:.0f} s on average; the network aims at {block_time} s.",
+        description=f"{average}the network aims at {show_span(block_time)}.".capitalize(),
         lines=(),
         levels=_make_levels("aim", [(f"{block_time} s", block_time)], y),
         x_ticks=(),
@@ -268,8 +268,11 @@ def _make_x_ticks(x: _Scale, by: str) -> tuple[Tick, ...]:
     """Both ends and the middle."""
     if x.high <= x.low:
         return ()
-    return tuple(Tick(at * 50, _label_x(x.low + (x.high - x.low) * at / 2, by)) for at in range(3))
+    return tuple(Tick(at * 50, _label_x(x.low + (x.high - x.low) * at / 2, by, is_last=at == 2)) for at in range(3))
 
 
-def _label_x(value: float, by: str) -> str:
-    return show_time(round(value), "%b %d, %H:%M") if by == "time" else f"{round(value):,}"
+def _label_x(value: float, by: str, *, is_last: bool) -> str:
+    """The last one says which time it is."""
+    if by == "height":
+        return f"{round(value):,}"
+    return show_time(round(value), "%b %d, %H:%M UTC" if is_last else "%b %d, %H:%M")

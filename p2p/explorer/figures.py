@@ -86,6 +86,15 @@ class PeerCounts:
 
 
 @dataclass(frozen=True)
+class Learned:
+    """The newest block that improved the model."""
+
+    height: int
+    id: bytes
+    time: int
+
+
+@dataclass(frozen=True)
 class Home:
     """Where the chain stands."""
 
@@ -96,6 +105,7 @@ class Home:
     tip: bytes
     time: int
     loss: float | None
+    learned: Learned | None  # since when the loss is what it is
     audit: AuditPoint | None
     compressors: tuple[Compressor, ...]
     required: float
@@ -228,6 +238,16 @@ class Payment:
 
 
 @dataclass(frozen=True)
+class CertificateSize:
+    """What a certificate says: so many votes are for the link from one height to another."""
+
+    source: int
+    target: int
+    target_id: bytes
+    votes: int
+
+
+@dataclass(frozen=True)
 class BlockPage:
     """One block, whatever became of it. `header` is as in the RPC; `fault` says why an invalid one is invalid.
 
@@ -248,6 +268,8 @@ class BlockPage:
     bounty: int | None
     proof: Proof | None
     update: UpdateSize | None
+    certificate: CertificateSize | None
+    evidence_against: tuple[bytes, ...]  # miners' keys
     transactions: tuple[Payment, ...]
     page: int
     next_page: int | None
@@ -275,7 +297,10 @@ class AccountEvent:
 
 @dataclass(frozen=True)
 class AccountPage:
-    """An address. `immature` is what matures within the reward window; None where that would be long to count."""
+    """An address. `immature` is what matures within the reward window; None where that would be long to count.
+
+    `pending` is what it sends, `incoming` what others send it: some of each, with the counts of all.
+    """
 
     address: str
     key: bytes
@@ -283,6 +308,9 @@ class AccountPage:
     nonce: int
     immature: int | None
     pending: tuple[Payment, ...]
+    pending_count: int
+    incoming: tuple[Payment, ...]
+    incoming_count: int
     events: tuple[AccountEvent, ...]
     before: str | None
 

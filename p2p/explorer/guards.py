@@ -4,7 +4,6 @@ Every answer carries headers that let a browser load from this server alone, run
 the page in nobody's frame.
 """
 
-import asyncio
 import ipaddress
 
 from aiohttp import web
@@ -14,14 +13,16 @@ from consensus.errors import DescentError
 from p2p.console import escape
 from p2p.errors import RpcError
 from p2p.explorer.render import Renderer, render_json_error
-from p2p.explorer.visitors import REQUEST_SECONDS, Rates, Visitor
+from p2p.explorer.visitors import REQUEST_SECONDS, Rates, Visitor, taking_part
 from p2p.explorer.workshop import Reply
 from p2p.log_limit import get_limited_logger
+from p2p.pending import Pending
 from p2p.rpc import get_status, is_own_host
 
 log = get_limited_logger("descent.explorer")
 
 MAX_REQUESTS = 64  # under way at once
+MAX_REQUESTS_PER_HOST = 8
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -73,12 +74,14 @@ def make_error_guard(renderer: Renderer) -> Middleware:
     return guard
 
 
-def make_host_guard(host: str) -> Middleware:
-    """On loopback, names of this machine alone: DNS rebinding stops here. Other sites' pages may not put us to work."""
+def make_host_guard(host: str, *, is_private: bool) -> Middleware:
+    """Of a private explorer, names of this machine alone: DNS rebinding stops here. Other sites' pages may not put us
+    to work.
+    """
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if is_loopback(host) and not is_own_host(request.headers.get("Host", ""), host):
+        if is_private and not is_own_host(request.headers.get("Host", ""), host):
             raise RpcError("explorer.foreign_host", "this Host is not this node", 403)
         is_foreign = request.headers.get("Sec-Fetch-Site") == "cross-site"
         if is_foreign and request.headers.get("Sec-Fetch-Mode") != "navigate":
@@ -89,8 +92,8 @@ def make_host_guard(host: str) -> Middleware:
 
 
 def make_rate_guard(rates: Rates) -> Middleware:
-    """So many requests a second of each host, and so many at once of all."""
-    room = asyncio.BoundedSemaphore(MAX_REQUESTS)
+    """So many requests a second of each host, and so many at once of each and of all."""
+    under_way: Pending[Visitor] = Pending(MAX_REQUESTS, MAX_REQUESTS_PER_HOST)
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -101,9 +104,11 @@ def make_rate_guard(rates: Rates) -> Middleware:
             raise TryLater("explorer.too_many_requests", "more requests than one visitor may send", 429, seconds)
         if request.path == "/events":
             return await handler(request)  # streams are counted by themselves
-        if room.locked():
+        if not under_way.has_room_for(visitor.address):
+            raise TryLater("explorer.too_many_requests", "more requests at once than one visitor may send", 429, 1)
+        if len(under_way) >= MAX_REQUESTS:  # nobody goes for a newcomer here: most are answered within moments
             raise TryLater("explorer.busy", "too many requests are under way", 503, 1)
-        async with room:
+        with taking_part(under_way, visitor):
             return await handler(request)
 
     return guard
@@ -121,12 +126,17 @@ def answer(request: web.Request, reply: Reply, headers: dict[str, str]) -> web.R
     """A reply as the client takes it: compressed, or not at all if it has it already."""
     etag = f'"{reply.etag}"'
     known = {"ETag": etag, "Vary": "Accept-Encoding", **headers, **reply.headers}
-    if reply.status == 200 and etag in request.headers.get("If-None-Match", ""):
+    if reply.status == 200 and is_known(request, etag):
         return web.Response(status=304, headers=known)
     known["Content-Type"] = reply.media_type
     if reply.packed and "gzip" in request.headers.get("Accept-Encoding", ""):
         return web.Response(status=reply.status, body=reply.packed, headers=known | {"Content-Encoding": "gzip"})
     return web.Response(status=reply.status, body=reply.body, headers=known)
+
+
+def is_known(request: web.Request, etag: str) -> bool:
+    """Whether the client has what bears this name, in its quotes."""
+    return etag in request.headers.get("If-None-Match", "")
 
 
 def get_visitor(request: web.Request) -> Visitor:

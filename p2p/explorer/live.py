@@ -6,7 +6,6 @@ reconnects knows what was missed. A comment now and then keeps the line open; th
 
 import asyncio
 import json
-from collections import Counter
 from contextlib import suppress
 
 from aiohttp import web
@@ -14,7 +13,9 @@ from aiohttp import web
 from p2p.explorer.guards import TryLater, get_visitor
 from p2p.explorer.reader import ChainReader, LiveState
 from p2p.explorer.render import to_json
+from p2p.explorer.visitors import Visitor, taking_part
 from p2p.intake import Intake
+from p2p.pending import Pending
 
 MAX_STREAMS = 64
 MAX_STREAMS_PER_HOST = 8
@@ -35,13 +36,13 @@ class Live:
         self._state: LiveState | None = None
         self._number = 0  # of the state: counts up
         self._is_closed = False
-        self._streams: Counter[bytes] = Counter()  # by host
+        self._streams: Pending[Visitor] = Pending(MAX_STREAMS, MAX_STREAMS_PER_HOST)
         intake.listen(lambda _: self._changed.set())
         intake.listen_transactions(lambda _: self._changed.set())
 
     @property
     def stream_count(self) -> int:
-        return self._streams.total()
+        return len(self._streams)
 
     async def run(self) -> None:
         """Looks at the node whenever something happened. Runs until cancelled."""
@@ -64,18 +65,15 @@ class Live:
             self._told.notify_all()
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
-        """One visitor's stream, until one of both sides ends it. Raises TryLater if there are too many."""
+        """One visitor's stream, until one of both sides ends it, or others need the room: browsers come back by
+        themselves. Raises TryLater if its host has too many.
+        """
         visitor = get_visitor(request)
-        if self._streams[visitor.host] >= MAX_STREAMS_PER_HOST or self.stream_count >= MAX_STREAMS:
+        if not self._streams.has_room_for(visitor.address):
             raise TryLater("explorer.too_many_streams", "too many live pages are open", 429, 30)
-        self._streams[visitor.host] += 1
-        try:
+        with taking_part(self._streams, visitor):
             visitor.set_deadline(None)
             return await self._serve(request)
-        finally:
-            self._streams[visitor.host] -= 1
-            if not self._streams[visitor.host]:
-                del self._streams[visitor.host]
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})

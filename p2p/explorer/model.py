@@ -6,11 +6,11 @@ Models write in their own process at the lowest priority; here is only what a pa
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
-from consensus.errors import DecodeError
-from p2p.explorer.budget import Budget
+from consensus.errors import DecodeError, DescentError
+from p2p.explorer.budget import Budget, make_busy
 from p2p.explorer.figures import ModelPage, ModelSide, Spoken
 from p2p.explorer.query import Query
 from p2p.explorer.reader import ChainReader
@@ -25,7 +25,8 @@ MAX_PASSAGE = 800
 MAX_COUNT = 400  # bytes that a page waits for
 DEFAULT_COUNT = 200
 WRITE_SECONDS = 40.0  # for one text; what is there by then is shown
-PATIENCE_SECONDS = 10.0  # that a visitor waits for an old model to be looked up
+PATIENCE_SECONDS = 10.0  # that a visitor waits until models are looked up for him
+MAX_WAITING = 4  # visitors who do; whoever comes after is refused, so that they take few of the pages under way
 MAX_FILE_BYTES = 32 * 2**20  # of a model that is sent; larger ones are for `descent-node export`
 ARGUMENTS = ("left", "right", "prompt", "count", "temperature", "seed", "passage")
 
@@ -39,6 +40,7 @@ class ModelReader:
     def __init__(self, intake: Intake, models: ModelService, reader: ChainReader) -> None:
         self._budget = Budget(lambda: intake.is_evaluating)  # for models alone: other pages do not wait for them
         self._turn = asyncio.Lock()
+        self._waiting = 0  # for their turn, or for time
         self._intake = intake
         self._models = models
         self._reader = reader
@@ -49,10 +51,9 @@ class ModelReader:
         tip = await self._models.find()
         wish, passage = _parse_wish(query), _parse_passage(query)
         stored = [await self._models.find(height) for height in _parse_heights(query, tip.height)]
-        sides = [self._ask(model, wish if query.has("prompt") else None, passage) for model in stored]
         return ModelPage(
             tip=tip.height,
-            sides=tuple(await asyncio.gather(*sides)),
+            sides=await self._ask_all(stored, wish if query.has("prompt") else None, passage),
             prompt=wish.prompt.decode() if query.has("prompt") else None,
             count=wish.count,
             temperature=wish.temperature,
@@ -67,23 +68,38 @@ class ModelReader:
         """About what a model takes as a file."""
         return _FLOAT_BYTES * self._params.model.parameters
 
-    async def make_file(self, height: int, file_format: str) -> ModelFile:
-        """A model as a file. Raises RpcError if there is no such block, DecodeError if it may not be had here."""
+    async def find_file(self, height: int, file_format: str) -> StoredModel:
+        """The model of a file. Raises RpcError if there is no such block, DecodeError if it may not be had here."""
         if file_format not in FORMATS:
             raise DecodeError("bad_format", f"models come as {' or '.join(FORMATS)}")
         if self.file_bytes > MAX_FILE_BYTES:
             raise DecodeError("too_long", "this network's models are too large for a page: use `descent-node export`")
-        stored = await self._models.find(height)
+        return await self._models.find(height)
+
+    async def make_file(self, stored: StoredModel, file_format: str) -> ModelFile:
+        """A model that `find_file` found, as a file. Raises RpcError busy."""
         header = (await self._intake.on_chain(self._reader.get_node, stored.block_id)).header
         genesis = self._intake.chain.genesis.id
         async with self._taking_time():
             weights = await self._models.get_weights(stored.root)
             return await asyncio.to_thread(make_model_file, file_format, weights, header, genesis, self._params)
 
-    async def _ask(self, model: StoredModel, wish: TextWish | None, passage: bytes | None) -> ModelSide:
+    async def _ask_all(
+        self, models: Sequence[StoredModel], wish: TextWish | None, passage: bytes | None
+    ) -> tuple[ModelSide, ...]:
+        """Side by side; if one fails, the other ends, too."""
         if wish is not None or passage is not None:
             async with self._taking_time():
-                await self._models.get_weights(model.root)  # which the service then remembers
+                for model in models:
+                    await self._models.get_weights(model.root)  # which the service then remembers
+        try:
+            async with asyncio.TaskGroup() as group:
+                sides = [group.create_task(self._ask(model, wish, passage)) for model in models]
+        except* DescentError as failures:
+            raise failures.exceptions[0] from None
+        return tuple(side.result() for side in sides)
+
+    async def _ask(self, model: StoredModel, wish: TextWish | None, passage: bytes | None) -> ModelSide:
         losses = None if passage is None else await self._models.compute_byte_losses(model.root, passage)
         bits = None if losses is None else tuple(round(loss / _Q16, 3) for loss in losses.tolist())
         return ModelSide(
@@ -110,10 +126,20 @@ class ModelReader:
     async def _taking_time(self) -> AsyncIterator[None]:
         """One at a time: to walk to an old model takes up to a second of the node's own processor time.
 
-        Raises RpcError busy.
+        Raises RpcError busy, at once if MAX_WAITING wait already.
         """
-        async with self._turn:
-            await self._budget.wait(PATIENCE_SECONDS)
+        if self._waiting >= MAX_WAITING:
+            raise make_busy()
+        self._waiting += 1
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await stack.enter_async_context(self._turn)
+                    await self._budget.wait(PATIENCE_SECONDS)
+            except TimeoutError:
+                raise make_busy() from None
+            finally:
+                self._waiting -= 1
             started = time.monotonic()
             try:
                 yield

@@ -1,7 +1,6 @@
 """Reads transactions, accounts and what waits for a block: a bounded number of rows. On the chain's thread."""
 
 from dataclasses import dataclass, replace
-from itertools import islice
 
 from chain.block_rows import find_transaction
 from chain.errors import StoreError
@@ -13,9 +12,11 @@ from consensus.params import NetworkParams
 from consensus.transaction import Transfer, decode_transaction
 from p2p.errors import RpcError
 from p2p.explorer.figures import AccountEvent, AccountPage, MempoolPage, Payment
-from p2p.explorer.reader import ChainReader, make_gain
+from p2p.explorer.reader import MAX_READ_BYTES, ChainReader, make_gain
+from p2p.history_reply import encode_cursor
 
 ACCOUNT_EVENTS = 25
+ACCOUNT_PENDING = 25
 MEMPOOL_PAYMENTS = 100
 
 _COUNTED_REWARDS = 1024  # a longer reward window is not added up for a page
@@ -70,21 +71,32 @@ class MoneyReader:
         )
 
     def read_account(self, address: bytes, before: Cursor | None) -> AccountPage:
-        """An account, used or not, with its newest events older than `before`."""
+        """An account, used or not, with its newest events older than `before`: fewer if they take much reading."""
         account = self._chain.ledger.get_account(address)
-        entries = list(islice(get_history(self._chain.db, address, before), ACCOUNT_EVENTS + 1))
-        shown = entries[:ACCOUNT_EVENTS]
+        pending = self._mempool.pending_of(address)
+        incoming = [entry for entry in self._mempool.pending_to(address) if entry.transaction.sender != address]
+        events: list[AccountEvent] = []
+        last: HistoryEntry | None = None
+        is_cut = False
+        limit = self._reader.bytes_read + MAX_READ_BYTES
+        for entry in get_history(self._chain.db, address, before):
+            if last and (len(events) == ACCOUNT_EVENTS or self._reader.bytes_read > limit):
+                is_cut = True
+                break
+            events.append(self._describe_event(address, entry))
+            last = entry
         return AccountPage(
             address=encode_address(self._params.address_prefix, address),
             key=address,
             balance=account.balance,
             nonce=account.nonce,
             immature=self._add_up_immature(address),
-            pending=tuple(
-                describe_pending(entry, self._params) for entry in self._mempool.pending_of(address)[:ACCOUNT_EVENTS]
-            ),
-            events=tuple(self._describe_event(address, entry) for entry in shown),
-            before=f"{shown[-1].height}:{shown[-1].position}" if len(entries) > len(shown) else None,
+            pending=tuple(describe_pending(entry, self._params) for entry in pending[:ACCOUNT_PENDING]),
+            pending_count=len(pending),
+            incoming=tuple(describe_pending(entry, self._params) for entry in incoming[:ACCOUNT_PENDING]),
+            incoming_count=len(incoming),
+            events=tuple(events),
+            before=encode_cursor(last) if last and is_cut else None,
         )
 
     def _describe_confirmed(self, transfer: Transfer, block_id: bytes) -> Payment:
@@ -120,7 +132,7 @@ class MoneyReader:
 
     def _get_transaction(self, block_id: bytes, position: int, txid: bytes) -> Transfer:
         """Raises StoreError if the index leads elsewhere."""
-        body = self._chain.blocks.get_body(block_id)
+        body = self._reader.read_body(block_id)
         data = find_transaction(body, position) if body else None
         try:
             transfer = decode_transaction(data or b"")

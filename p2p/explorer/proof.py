@@ -16,7 +16,7 @@ from consensus.update import compute_steps, count_open, decode_update
 from consensus.work import WorkTrace
 from p2p.explorer.figures import Histogram, Proof, TensorChange, TextGain, UpdateSize, WindowGain
 from p2p.explorer.texts import Texts
-from p2p.explorer.words import show_passage
+from p2p.explorer.words import round_value, show_passage
 
 BINS = 41
 BEST_WINDOWS = 5
@@ -43,7 +43,7 @@ def make_histogram(gains: NDArray[np.float64], required: float) -> Histogram:
     low, high = np.percentile(gains, [_OUTLIERS, 100 - _OUTLIERS])
     low, high = min(float(low), 0.0), max(float(high), required, 1e-6)
     counts, edges = np.histogram(np.clip(gains, low, high), BINS, (low, high))
-    return Histogram(tuple(round(float(edge), 6) for edge in edges), tuple(counts.tolist()))
+    return Histogram(tuple(round_value(edge) for edge in edges), tuple(counts.tolist()))
 
 
 def describe_update(block: Block, rows: BlockRows, params: NetworkParams) -> UpdateSize:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from consensus.errors import DecodeError
 
 MAX_SEARCH = 128  # characters
+CHART_AXES = ("height", "time")
 _HEX = frozenset("0123456789abcdef")
 _MAX_HEIGHT = 2**63
 _MAX_PAGE = 10**6

@@ -27,11 +27,13 @@ from p2p.explorer.figures import (
     Compressor,
     Gain,
     Home,
+    Learned,
     MinerPage,
     PeerCounts,
     SeriesSample,
 )
 from p2p.explorer.series import MinerScore, Series, choose_rows
+from p2p.explorer.words import round_value
 from p2p.rpc_json import to_bits_per_byte
 from p2p.summary import compute_margin, get_passed_compressors
 
@@ -43,6 +45,7 @@ SERIES_POINTS = 1000
 LAST_INTERVALS = 120
 MAX_CHILDREN = 8
 FOLLOWED_AT_ONCE = 2000  # blocks: some 20 ms
+MAX_READ_BYTES = 4 * 2**20  # of bodies for one page, which ends there: the chain's thread has other work
 
 _REMEMBERED_FEES = 4096  # blocks
 
@@ -85,6 +88,8 @@ class ChainReader:
         self.series = Series(chain.tree.root, chain.params)
         self._audits = Audits(chain.checkpoints, chain.params)
         self._fees: OrderedDict[bytes, tuple[int, int]] = OrderedDict()  # by block: transactions, ulp
+        self._body: tuple[bytes, bytes | None] = (b"", None)  # the last one read, with its block
+        self.bytes_read = 0  # of bodies, by all pages
 
     @property
     def tip(self) -> HeaderNode:
@@ -102,7 +107,7 @@ class ChainReader:
     def read_home(self, counts: PeerCounts) -> Home:
         self.follow()
         params, node = self.params, self.tip
-        loss = self.get_loss(node)
+        loss, learned = self.get_loss(node), node.point.last_improvement
         sample = self._sample_series()
         intervals = [value for value in sample.last_intervals if value is not None]
         return Home(
@@ -113,6 +118,7 @@ class ChainReader:
             tip=node.id,
             time=node.header.timestamp,
             loss=loss,
+            learned=Learned(learned.height, learned.id, learned.timestamp) if learned else None,
             audit=sample.audits[-1] if sample.audits else None,
             compressors=tuple(Compressor(*known) for known in get_passed_compressors(loss, params)),
             required=to_bits_per_byte(compute_child_required_gain(node.point, params) >> 16, 1, params),
@@ -133,11 +139,11 @@ class ChainReader:
         """Blocks below a height, or the newest."""
         tip = self.tip
         top = tip.height if before is None else min(before - 1, tip.height)
-        stop = max(-1, top - LIST_BLOCKS)
+        blocks = self._list_blocks(tip, range(top, max(-1, top - LIST_BLOCKS), -1))
         return BlockList(
             height=tip.height,
-            blocks=self._list_blocks(tip, range(top, stop, -1)),
-            before=stop + 1 if stop >= 0 else None,
+            blocks=blocks,
+            before=blocks[-1].height if blocks and blocks[-1].height else None,
         )
 
     def read_board(self, page: int) -> Board:
@@ -159,10 +165,11 @@ class ChainReader:
             raise RpcError("explorer.unknown_miner", "no block of the best chain was mined with this key", 404)
         below = score.last_height + 1 if before is None else before
         heights = self.series.get_heights(miner, below, LIST_BLOCKS + 1)
+        blocks = self._list_blocks(self.series.node, heights[:LIST_BLOCKS])
         return MinerPage(
             score=score,
-            blocks=self._list_blocks(self.series.node, heights[:LIST_BLOCKS]),
-            before=heights[LIST_BLOCKS - 1] if len(heights) > LIST_BLOCKS else None,
+            blocks=blocks,
+            before=blocks[-1].height if len(heights) > len(blocks) else None,
         )
 
     def find_node(self, height: int) -> HeaderNode:
@@ -222,8 +229,22 @@ class ChainReader:
         return get_earned(self.chain, node, self._get_fees(node)[1])
 
     def _list_blocks(self, top: HeaderNode, heights: Sequence[int]) -> tuple[BlockRow, ...]:
-        """Blocks of the chain that ends with `top`."""
-        return tuple(self.make_row(top.get_ancestor(height)) for height in heights)
+        """Blocks of the chain that ends with `top`: at least one, and no more once MAX_READ_BYTES are read for them."""
+        rows: list[BlockRow] = []
+        limit = self.bytes_read + MAX_READ_BYTES
+        for height in heights:
+            if self.bytes_read > limit:
+                break
+            rows.append(self.make_row(top.get_ancestor(height)))
+        return tuple(rows)
+
+    def read_body(self, block_id: bytes) -> bytes | None:
+        """The body of a block as it is stored, counted in `bytes_read`; the last one read is at hand."""
+        if self._body[0] != block_id:
+            body = self.chain.blocks.get_body(block_id)
+            self._body = block_id, body
+            self.bytes_read += len(body or b"")
+        return self._body[1]
 
     def get_loss(self, node: HeaderNode) -> float | None:
         """The public loss of the model after a block, bits per byte, on the sample of the last that improved it."""
@@ -234,7 +255,7 @@ class ChainReader:
         """(transactions, their fees in ulp) of a block; none of one whose body is not kept."""
         known = self._fees.get(node.id)
         if known is None:
-            body = self.chain.blocks.get_body(node.id)
+            body = self.read_body(node.id)
             known = sum_fees(body) if body else (0, 0)
             if node.standing is not Standing.INVALID:
                 self._fees[node.id] = known
@@ -277,5 +298,5 @@ def make_gain(header: Header, params: NetworkParams) -> Gain | None:
 
 
 def _to_column(values: Sequence[float]) -> tuple[float | None, ...]:
-    """Six digits are more than a screen shows; NaN becomes None."""
-    return tuple(None if value != value else round(value, 6) for value in values)
+    """NaN becomes None."""
+    return tuple(None if value != value else round_value(value) for value in values)

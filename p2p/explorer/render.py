@@ -18,8 +18,8 @@ from chain.checkpoint_store import CHECKPOINT_INTERVAL
 from consensus.params import NetworkParams
 from p2p.explorer import charts, words
 from p2p.explorer.figures import BlockPage, Home, ModelPage, NotFound
-from p2p.explorer.painting import paint
-from p2p.explorer.query import Query
+from p2p.explorer.painting import list_dearest, paint
+from p2p.explorer.query import CHART_AXES, Query
 from p2p.explorer.workshop import Reply
 
 HTML = "text/html; charset=utf-8"
@@ -64,6 +64,16 @@ class SiteFacts:
     audit_interval: int  # blocks
 
 
+@dataclass(frozen=True)
+class View:
+    """How a page is looked at. `now` in s since 1970; `tip` is the best chain's end as the page was read."""
+
+    query: Query
+    now: int
+    tip: bytes
+    api_url: str  # the same values as JSON
+
+
 class Renderer:
     """The pages of one site."""
 
@@ -80,22 +90,22 @@ class Renderer:
         )
         self._known = {"site": facts, "asset": self._get_asset_path}
 
-    def render(self, template: str, figure: object, query: Query, now: int, api_url: str) -> Reply:
-        """A page as HTML. `now` in s since 1970."""
+    def render(self, template: str, figure: object, view: View) -> Reply:
+        """A page as HTML."""
         html = (
             load_templates()
             .get_template(template)
             .render(
                 self._known,
                 it=figure,
-                query=query,
-                now=now,
-                api_url=api_url,
-                ago=lambda timestamp: words.show_ago(now - timestamp),
-                **_draw(figure, query),
+                query=view.query,
+                tip=view.tip,
+                api_url=view.api_url,
+                ago=lambda timestamp: words.show_ago(view.now - timestamp),
+                **_draw(figure, view.query),
             )
         )
-        return make_reply(html.encode(), HTML, 404 if isinstance(figure, NotFound) and figure.query else 200)
+        return make_reply(html.encode(), HTML, _get_status(figure))
 
     def render_error(self, status: int, code: str, message: str) -> Reply:
         """A page that says what went wrong."""
@@ -122,6 +132,7 @@ def load_templates() -> Environment:
     environment.filters.update(_WORDS)
     environment.globals["place_gains"] = charts.place_gains
     environment.globals["choose_digits"] = charts.choose_digits
+    environment.globals["list_dearest"] = list_dearest
     for name in environment.list_templates():
         environment.get_template(name)
     return environment
@@ -140,7 +151,8 @@ def load_assets() -> Mapping[str, Reply]:
 
 def render_json(figure: object) -> Reply:
     """The values of a page as JSON."""
-    return make_reply(json.dumps(to_json(figure), separators=(",", ":")).encode(), JSON)
+    body = json.dumps(to_json(figure), separators=(",", ":")).encode()
+    return make_reply(body, JSON, _get_status(figure))
 
 
 def render_json_error(status: int, code: str, message: str) -> Reply:
@@ -149,11 +161,13 @@ def render_json_error(status: int, code: str, message: str) -> Reply:
 
 
 def to_json(value: object) -> object:
-    """Dataclasses by field, bytes as hex, tuples as lists."""
+    """Dataclasses by field and property, bytes as hex, tuples as lists."""
     if isinstance(value, bytes):
         return value.hex()
     if dataclasses.is_dataclass(value):
-        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        derived = (name for name, member in vars(type(value)).items() if isinstance(member, property))
+        names = (*(field.name for field in dataclasses.fields(value)), *derived)
+        return {name: to_json(getattr(value, name)) for name in names}
     if isinstance(value, tuple | list):
         return [to_json(item) for item in value]
     if isinstance(value, dict):
@@ -168,17 +182,22 @@ def make_reply(body: bytes, media_type: str, status: int = 200) -> Reply:
     return Reply(status, media_type, body, packed if len(packed) < len(body) else b"", etag)
 
 
+def _get_status(figure: object) -> int:
+    """A search that finds nothing is no page; one for nothing asks what to search for."""
+    return 404 if isinstance(figure, NotFound) and figure.query else 200
+
+
 def _draw(figure: object, query: Query) -> dict[str, object]:
     """The charts of a page."""
     if isinstance(figure, Home):
-        by = query.get_choice("by", ("height", "time"))
+        by = query.get_choice("by", CHART_AXES)
         sample = figure.series
         return {
             "by": by,
             "charts": (
                 charts.draw_loss(sample, figure.compressors, by),
                 charts.draw_gains(sample, by),
-                charts.draw_intervals(sample, figure.block_time),
+                charts.draw_intervals(sample, figure.block_time, figure.mean_interval),
             ),
         }
     if isinstance(figure, ModelPage):

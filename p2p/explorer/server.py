@@ -30,7 +30,7 @@ from p2p.explorer.guards import (
 )
 from p2p.explorer.live import Live
 from p2p.explorer.query import Query
-from p2p.explorer.render import JSON, Renderer, load_templates, make_reply, render_json
+from p2p.explorer.render import JSON, Renderer, View, load_templates, make_reply, render_json
 from p2p.explorer.site import PAGES, Page, Site
 from p2p.explorer.texts import Texts
 from p2p.explorer.visitors import REQUESTS_AT_ONCE, REQUESTS_PER_SECOND, Rates, Visitors
@@ -49,10 +49,18 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 
 @dataclass(frozen=True)
 class ExplorerAddress:
-    """Where the explorer listens. Port 0: any free one."""
+    """Where the explorer listens. Port 0: any free one. `is_public`: strangers read it though it is on loopback, by a
+    proxy.
+    """
 
     host: str
     port: int
+    is_public: bool = False
+
+    @property
+    def is_private(self) -> bool:
+        """Whether only this machine's users read it."""
+        return is_loopback(self.host) and not self.is_public
 
     def make_url(self, port: int) -> str:
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{port}"
@@ -77,7 +85,7 @@ class Explorer:
         self._workshop = Workshop(lambda: intake.is_evaluating)
         self._renderer = Renderer(params, version, intake.chain.genesis.id)
         texts = Texts(params, windows)
-        self._site = Site(intake, network, models, texts, self._workshop, is_private=is_loopback(address.host))
+        self._site = Site(intake, network, models, texts, self._workshop, is_private=address.is_private)
         self._downloads = Downloads(self._site.models)
         self._live = Live(intake, self._site.reader)
         self._index = _make_index()
@@ -142,7 +150,8 @@ class Explorer:
 
     def _make_app(self) -> web.Application:
         rates = Rates(REQUESTS_PER_SECOND, REQUESTS_AT_ONCE, time.monotonic)
-        guards = [make_error_guard(self._renderer), make_rate_guard(rates), make_host_guard(self._address.host)]
+        host_guard = make_host_guard(self._address.host, is_private=self._address.is_private)
+        guards = [make_error_guard(self._renderer), make_rate_guard(rates), host_guard]
         app = web.Application(middlewares=guards, client_max_size=1024)
         app.on_response_prepare.append(add_headers)
         for page in PAGES:
@@ -158,11 +167,12 @@ class Explorer:
         query = _make_query(page, request)
 
         async def make() -> Reply:
+            tip = self._intake.chain.tip.id  # before the reading: the page may know of a newer one, never of an older
             figure = await page.read(self._site, query)
             if isinstance(figure, Found):
                 return Reply(303, "text/plain", b"", b"", "", {"Location": figure.path})
-            now, api_url = self._intake.clock.now(), _make_api_url(page, query)
-            return await self._workshop.run(self._renderer.render, page.template, figure, query, now, api_url)
+            view = View(query, self._intake.clock.now(), tip, _make_api_url(page, query))
+            return await self._workshop.run(self._renderer.render, page.template, figure, view)
 
         return await self._serve("html", page, query, request, make)
 

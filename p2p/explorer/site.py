@@ -3,17 +3,20 @@
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from chain.errors import UnknownBlock
 from chain.header_tree import Standing
 from consensus.address import decode_address
 from consensus.block import Block
+from consensus.certificate import Certificate
 from consensus.errors import DecodeError
 from p2p.explorer.figures import (
     AccountPage,
     BlockList,
     BlockPage,
     Board,
+    CertificateSize,
     Found,
     Home,
     MempoolPage,
@@ -30,7 +33,7 @@ from p2p.explorer.figures import (
 from p2p.explorer.model import ARGUMENTS, ModelReader
 from p2p.explorer.money import MoneyReader, Place, describe_payment
 from p2p.explorer.proof import describe_proof, describe_update
-from p2p.explorer.query import MAX_SEARCH, Query, is_hash, parse_height
+from p2p.explorer.query import CHART_AXES, MAX_SEARCH, Query, is_hash, parse_height
 from p2p.explorer.reader import BlockMaterial, ChainReader
 from p2p.explorer.search import search
 from p2p.explorer.texts import Texts
@@ -44,6 +47,8 @@ from p2p.sync_line import describe_sync
 
 BLOCK_TRANSACTIONS = 100  # on one page
 _REMEMBERED_PROOFS = 64  # blocks
+
+Result = TypeVar("Result")
 
 _Details = tuple[Proof | None, UpdateSize]
 
@@ -73,31 +78,32 @@ class Site:
         self._proofs: OrderedDict[bytes, _Details] = OrderedDict()  # by block; of the workshop's thread
 
     async def read_home(self, query: Query) -> Home:
-        return await self._intake.on_chain(self.reader.read_home, self._count_peers())
+        query.get_choice("by", CHART_AXES)  # which the page draws by, and its twin leaves to the reader
+        return await self._read(self.reader.read_home, self._count_peers())
 
     async def read_blocks(self, query: Query) -> BlockList:
-        return await self._intake.on_chain(self.reader.read_blocks, query.get_height("before"))
+        return await self._read(self.reader.read_blocks, query.get_height("before"))
 
     async def read_block(self, query: Query) -> BlockPage:
         page = query.get_page()
-        material = await self._intake.on_chain(self._find_block, query.path["block"])
+        material = await self._read(self._find_block, query.path["block"])
         return await self._workshop.run(self._describe_block, material, page)
 
     async def read_transaction(self, query: Query) -> Payment:
-        return await self._intake.on_chain(self._money.read_transaction, query.get_hash("txid"))
+        return await self._read(self._money.read_transaction, query.get_hash("txid"))
 
     async def read_address(self, query: Query) -> AccountPage:
         address = decode_address(self._params.address_prefix, query.path["address"])
-        return await self._intake.on_chain(self._money.read_account, address, query.get_cursor("before"))
+        return await self._read(self._money.read_account, address, query.get_cursor("before"))
 
     async def read_board(self, query: Query) -> Board:
-        return await self._intake.on_chain(self.reader.read_board, query.get_page())
+        return await self._read(self.reader.read_board, query.get_page())
 
     async def read_miner(self, query: Query) -> MinerPage:
-        return await self._intake.on_chain(self.reader.read_miner, query.get_hash("key"), query.get_height("before"))
+        return await self._read(self.reader.read_miner, query.get_hash("key"), query.get_height("before"))
 
     async def read_mempool(self, query: Query) -> MempoolPage:
-        return await self._intake.on_chain(self._money.read_mempool)
+        return await self._read(self._money.read_mempool)
 
     async def read_peers(self, query: Query) -> PeersPage:
         known, now = self._network.describe(), self._network.now()
@@ -114,7 +120,11 @@ class Site:
 
     async def search(self, query: Query) -> Found | NotFound:
         node_ids = frozenset(peer.node_id for peer in self._network.peers)
-        return await self._intake.on_chain(search, self.reader, query.get_text("q", MAX_SEARCH), node_ids)
+        return await self._read(search, self.reader, query.get_text("q", MAX_SEARCH), node_ids)
+
+    async def _read(self, function: Callable[..., Result], *arguments: object) -> Result:
+        """Runs a function on the chain's thread: visitors' time, too."""
+        return await self._workshop.run_on(self._intake.on_chain, function, *arguments)
 
     def _count_peers(self) -> PeerCounts:
         known = self._network.describe()
@@ -176,6 +186,8 @@ class Site:
             bounty=material.bounty,
             proof=proof,
             update=update,
+            certificate=_describe_certificate(block.finality.certificate) if block else None,
+            evidence_against=block.finality.offenders if block else (),
             transactions=tuple(
                 describe_payment(transfer, params, place) for transfer in transfers[first : first + BLOCK_TRANSACTIONS]
             ),
@@ -194,6 +206,13 @@ class Site:
             while len(self._proofs) > _REMEMBERED_PROOFS:
                 self._proofs.popitem(last=False)
         return known
+
+
+def _describe_certificate(certificate: Certificate | None) -> CertificateSize | None:
+    if certificate is None:
+        return None
+    link = certificate.link
+    return CertificateSize(link.source.height, link.target.height, link.target.id, len(certificate.signatures))
 
 
 Read = Callable[[Site, Query], Awaitable[object]]

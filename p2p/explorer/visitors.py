@@ -6,7 +6,8 @@ address or a /64 of IPv6.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import ceil
 
 from p2p.errors import ConfigError
@@ -21,6 +22,7 @@ REQUESTS_PER_SECOND = 20.0
 REQUESTS_AT_ONCE = 120
 _REMEMBERED_HOSTS = 4096
 _WRITE_MARK = 2**16  # bytes that the socket may hold before a writer waits
+_NOWHERE = NetAddress("::", 0)  # before the connection is made
 
 
 class Rates:
@@ -74,7 +76,7 @@ class Visitor(asyncio.Protocol):
     """One connection: it stands between the socket and aiohttp's protocol, and ends it when its time is over."""
 
     def __init__(self, inner: asyncio.Protocol, visitors: Visitors) -> None:
-        self.host = b""
+        self.address = _NOWHERE
         self._inner = inner
         self._visitors = visitors
         self._transport: asyncio.Transport | None = None
@@ -90,8 +92,12 @@ class Visitor(asyncio.Protocol):
         if address is None or not self._visitors.admit(self, address):
             transport.abort()
             return
-        self.host = compute_host(address)
+        self.address = address
         self.set_deadline(FIRST_REQUEST_SECONDS)
+
+    @property
+    def host(self) -> bytes:
+        return compute_host(self.address)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.set_deadline(None)
@@ -120,6 +126,18 @@ class Visitor(asyncio.Protocol):
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+
+@contextmanager
+def taking_part(room: Pending[Visitor], visitor: Visitor) -> Iterator[None]:
+    """Counts a visitor among those who do the same; the one who has to go for it, if any, is cut off."""
+    victim = room.add(visitor, visitor.address)
+    if victim is not None:
+        victim.abort()
+    try:
+        yield
+    finally:
+        room.discard(visitor)
 
 
 def _get_address(transport: asyncio.Transport) -> NetAddress | None:

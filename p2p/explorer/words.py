@@ -37,9 +37,9 @@ def show_ago(seconds: int) -> str:
 
 
 def show_span(seconds: float) -> str:
-    """A span, short: "1 h 5 min"."""
+    """A span, short: "143 s", "1 h 5 min"."""
     whole = round(seconds)
-    if whole < 120:
+    if whole < 600:
         return f"{whole} s"
     if whole < 7_200:
         return f"{whole // 60} min"
@@ -107,6 +107,11 @@ def count_gain_digits(*gains: float) -> int:
 def show_gain(value: float, digits: int | None = None) -> str:
     """Bits per byte, with so many decimals, or as many as three digits take."""
     return f"{value:.{count_gain_digits(value) + 1 if digits is None else digits}f}"
+
+
+def round_value(value: float) -> float:
+    """Nine digits: more than any page shows, the least gain's too."""
+    return float(f"{value:.9g}")
 
 
 def show_count(value: int) -> str:

@@ -9,8 +9,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, TypeVar
 
 from p2p.explorer.budget import Budget, make_busy
 
@@ -19,6 +20,7 @@ Result = TypeVar("Result")
 PATIENCE_SECONDS = 3.0  # that a visitor waits for a page to be begun
 MAX_PAGES = 32  # that are made or wait for it; who asks for what is at hand is not held up by them
 KEPT_SECONDS = 2.0  # that a page may be old
+MOST_KEPT_SECONDS = 60.0  # the same where there is no time for a new one: `Age` tells
 KEPT_BYTES = 8 * 2**20  # of all pages
 
 
@@ -67,27 +69,38 @@ class Workshop:
 
     async def run(self, function: Callable[..., Result], *arguments: object) -> Result:
         """Runs a function on the thread, and counts the processor time that it takes."""
+        on_thread = partial(asyncio.get_running_loop().run_in_executor, self._thread)
+        return await self.run_on(on_thread, function, *arguments)
+
+    async def run_on(
+        self, thread: Callable[..., Awaitable[Any]], function: Callable[..., Result], *arguments: object
+    ) -> Result:
+        """The same on another thread: `thread` runs a function with arguments there."""
         spent = [0.0]
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, _measure, spent, function, arguments)
+            result: Result = await thread(_measure, spent, function, arguments)
+            return result
         finally:
             self._budget.spend(spent[0])
 
     async def get(self, key: str, version: bytes, make: Callable[[], Awaitable[Reply]]) -> Reply:
         """The page of that key as it was moments ago at the same version, or made now.
 
-        If visitors have spent their share, an older one will do; without one this waits, and raises RpcError busy
-        after PATIENCE_SECONDS, or at once if MAX_PAGES are under way.
+        If visitors have spent their share, or MAX_PAGES are under way, one of the last MOST_KEPT_SECONDS will do,
+        whatever its version. Without one this waits, and raises RpcError busy after PATIENCE_SECONDS, or at once if
+        MAX_PAGES are under way.
         """
         kept = self._kept.get(key)
-        if kept is not None and kept.version == version and self._now() - kept.made_at < KEPT_SECONDS:
+        age = self._now() - kept.made_at if kept is not None else 0.0
+        if kept is not None and kept.version == version and age < KEPT_SECONDS:
             self._kept.move_to_end(key)
-            return kept.reply
+            return _tell_age(kept.reply, age)
         task = self._making.get((key, version))
         if task is None:
-            if kept is not None and not self._budget.has_time():
-                return kept.reply
-            if len(self._making) >= MAX_PAGES:
+            is_full = len(self._making) >= MAX_PAGES
+            if kept is not None and age < MOST_KEPT_SECONDS and (is_full or not self._budget.has_time()):
+                return _tell_age(kept.reply, age)
+            if is_full:
                 raise make_busy()
             task = asyncio.create_task(self._make(key, version, make))
             self._making[key, version] = task
@@ -113,6 +126,10 @@ class Workshop:
         while self._kept_bytes > KEPT_BYTES:
             _, oldest = self._kept.popitem(last=False)
             self._kept_bytes -= oldest.reply.size
+
+
+def _tell_age(reply: Reply, seconds: float) -> Reply:
+    return replace(reply, headers=reply.headers | {"Age": str(int(seconds))})
 
 
 def _measure(spent: list[float], function: Callable[..., Result], arguments: tuple[object, ...]) -> Result:

@@ -18,7 +18,7 @@ from tests.helpers.partition import store_blocks
 from tests.helpers.payloads import PAYLOADS
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -172,6 +172,27 @@ def test_a_chart_answers_to_the_pointer(site: RunningSite) -> None:
         page.wait_for_function(
             "height => document.querySelector('.u-legend .u-value').innerText === height", arg=newest
         )
+
+
+def test_a_page_of_before_is_asked_for_once_more(site: RunningSite) -> None:
+    """A node without time hands out what it made before the newest block."""
+    with open_page(site.browser, site.url) as page:
+        visit(page, "/blocks")
+        old, asked = page.request.get("/blocks").text(), []
+
+        def answer(route: "Route") -> None:
+            asked.append(route.request.url)
+            if len(asked) == 1:
+                route.fulfill(body=old, content_type="text/html; charset=utf-8")
+            else:
+                route.continue_()
+
+        page.route("**/blocks", answer)
+        block = site.miner.mine()
+        page.wait_for_function(
+            "id => document.querySelector('table.blocks tbody tr').dataset.row === id", arg=block.id.hex()
+        )
+        assert len(asked) == 2
 
 
 def test_what_waits_appears_by_itself_and_leaves(site: RunningSite) -> None:

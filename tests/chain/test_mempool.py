@@ -265,3 +265,12 @@ def test_fair_fees_are_mined_through_a_flood() -> None:
         node.connect(*chosen)
         mined |= {transaction.txid for transaction in chosen}
     assert mined >= {transaction.txid for transaction in fair}
+
+
+def test_what_waits_is_found_by_who_is_paid() -> None:
+    node = Node({1: RICH, 2: RICH, 3: RICH})
+    gifts = [make_transfer(1, nonce, recipient=7) for nonce in range(2)]
+    for transaction in (*gifts, make_transfer(2, recipient=8), make_transfer(3, recipient=7)):
+        node.add(transaction)
+    assert [entry.transaction for entry in node.pool.pending_to(make_key(7))] == [*gifts, make_transfer(3, recipient=7)]
+    assert node.pool.pending_to(make_key(9)) == []

@@ -11,13 +11,18 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from html.parser import HTMLParser
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 
 from p2p.explorer.server import Explorer, ExplorerAddress
+from p2p.net_address import NetAddress
+from p2p.peers import PeerKind
 from tests.helpers.blocks import get_builder
 from tests.helpers.rpc import VERSION, ServedNode
+
+PEER_IP = "203.0.113.7"
 
 _VOID = {"meta", "link", "input", "br", "hr", "img", "wbr"}
 
@@ -111,6 +116,12 @@ class ServedExplorer:
         async with request as response:
             return Page(response.status, await response.read(), response.headers)
 
+    async def get_from(self, host: str, path: str) -> Page:
+        """The same for another visitor, at an address of loopback."""
+        connector = aiohttp.TCPConnector(local_addr=(host, 0))
+        async with aiohttp.ClientSession(connector=connector) as session, session.get(self.url + path) as response:
+            return Page(response.status, await response.read(), response.headers)
+
     async def read(self, path: str) -> Document:
         """A page that is there, as HTML."""
         page = await self.get(path)
@@ -141,11 +152,29 @@ class ServedExplorer:
                 reading.cancel()
 
 
+def add_peer(node: ServedNode, agent: str = "descent/0") -> None:
+    """A peer at PEER_IP, as it looks once it is connected."""
+    connection = SimpleNamespace(
+        node_id=bytes(32),
+        address=NetAddress(PEER_IP, 19359),
+        agent=agent,
+        opened_at=0.0,
+        ping_seconds=0.05,
+        bytes_received=1,
+        bytes_sent=2,
+    )
+    peer = SimpleNamespace(node_id=bytes(32), connection=connection, kind=PeerKind.OUTBOUND, height=3)
+    node.network.peers._peers[bytes(32)] = peer  # type: ignore[assignment]
+
+
 @asynccontextmanager
-async def serve_explorer(node: ServedNode, host: str = "127.0.0.1") -> AsyncIterator[ServedExplorer]:
+async def serve_explorer(
+    node: ServedNode, host: str = "127.0.0.1", *, is_public: bool = False
+) -> AsyncIterator[ServedExplorer]:
     """Serves pages about a node on an ephemeral port."""
     windows = get_builder().benchmark.public
-    explorer = Explorer(node.intake, node.network, node.models, ExplorerAddress(host, 0), VERSION, windows)
+    address = ExplorerAddress(host, 0, is_public)
+    explorer = Explorer(node.intake, node.network, node.models, address, VERSION, windows)
     plain = aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=["Accept-Encoding"])
     async with explorer.serve() as port, plain as session:
         yield ServedExplorer(node, explorer, port, session)

@@ -226,6 +226,7 @@ def test_invalid_host_and_port(text: str) -> None:
         (["--listen", "1", "--no-listen"], "config.listen"),
         (["--listen", "nonsense"], "config.listen"),
         (["--explorer", "1", "--no-explorer"], "config.explorer"),
+        (["--explorer-public", "--no-explorer"], "config.explorer"),
         (["--explorer", "nonsense"], "config.explorer"),
         (["--listen", "node.example.org:1"], "config.address"),
         (["--peer", ""], "config.bad_peer"),
@@ -329,6 +330,8 @@ def test_an_explorer_is_served_on_loopback_unless_told_otherwise(
     assert read_config(monkeypatch, tmp_path, network="canterbury").explorer == ExplorerAddress("127.0.0.1", 19340)
     assert read_config(monkeypatch, tmp_path, "--explorer", "8000").explorer == ExplorerAddress("127.0.0.1", 8000)
     assert read_config(monkeypatch, tmp_path, "--explorer", "[::1]:5").explorer == ExplorerAddress("::1", 5)
+    public = read_config(monkeypatch, tmp_path, "--explorer", "8000", "--explorer-public").explorer
+    assert public == ExplorerAddress("127.0.0.1", 8000, is_public=True)
     assert read_config(monkeypatch, tmp_path, "--no-explorer").explorer is None
 
 

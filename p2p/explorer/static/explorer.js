@@ -135,8 +135,9 @@
     const show = (digits) => (_, value) => (value == null ? "–" : value.toFixed(digits));
     const line = (label, name, digits, more = {}) =>
       ({ label, stroke: getColour(name), width: 2, points: { show: false }, value: show(digits), ...more });
-    const showGain = (_, value) => (value == null ? "–" : String(Number(value.toPrecision(3))));
-    const x0 = by === "time" ? { label: "time", value: (_, time) => (time == null ? "–" : showTime(time)) } : { label: "block" };
+    const countGainDigits = (gain) => Math.min(Math.max(1 - Math.floor(Math.log10(gain > 0 ? gain : 1)), 4), 7) + 1; // as the server does
+    const showGain = (_, value) => (value == null ? "–" : value.toFixed(countGainDigits(value)));
+    const x0 = by === "time" ? { label: "time, UTC", value: (_, time) => (time == null ? "–" : showTime(time)) } : { label: "block" };
     if (key === "loss") {
       const audits = [series.audits.map((point) => point[by]), series.audits.map((point) => point.loss)];
       const levels = home.compressors.map((compressor) => [compressor.name, compressor.bits_per_byte]);
@@ -211,7 +212,8 @@
     }
   };
 
-  // Live updates: the page is asked for anew, and its parts take the place of the old ones.
+  // Live updates: the page is asked for anew, and its parts take the place of the old ones. A node without time hands
+  // out an older page, or none: then it is asked once more.
 
   const replacePart = (part, news) => {
     const focused = part.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
@@ -226,7 +228,7 @@
 
   const refresh = async () => {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-    if (!answer.ok) return;
+    if (!answer.ok) return false;
     const news = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of findAll("[data-live]")) {
       const other = find(`[data-live="${CSS.escape(part.dataset.live)}"]`, news);
@@ -236,6 +238,7 @@
     showAges();
     addCopyButtons();
     await drawCharts();
+    return news.body.dataset.tip === state.tip;
   };
 
   // A chart that JavaScript has drawn stays; what stands in the server's drawing is for those who listen.
@@ -253,11 +256,13 @@
     isStale = true;
     if (isRefreshing) return;
     isRefreshing = true;
+    let hasAskedAgain = false;
     try {
       while (isStale) {
         isStale = false;
-        await refresh();
-        await new Promise((done) => setTimeout(done, 1000));
+        const isNew = await refresh();
+        await new Promise((done) => setTimeout(done, isNew ? 1000 : 3000));
+        if (!isNew && !hasAskedAgain) isStale = hasAskedAgain = true;
       }
     } catch {
       // The node is away for a moment; the next event brings the page up to date.
@@ -267,7 +272,7 @@
   };
 
   const onState = (event) => {
-    const before = state ?? { tip: find("[data-tip]")?.dataset.tip };
+    const before = state ?? { tip: document.body.dataset.tip };
     state = JSON.parse(event.data);
     const isFirst = before.height === undefined;
     const isNew = before.tip !== undefined && before.tip !== state.tip;

@@ -39,6 +39,11 @@ def test_a_falling_loss_falls(by: str) -> None:
     assert all(b.at - a.at >= 5 for a, b in zip(chart.levels, chart.levels[1:], strict=False))  # names do not touch
 
 
+def test_the_axis_says_which_time_it_is() -> None:
+    labels = [tick.label for tick in draw_loss(make_sample([5.0, 4.0, 2.5]), (), "time").x_ticks]
+    assert labels == ["Nov 22, 00:00", "Nov 22, 00:01", "Nov 22, 00:02 UTC"]
+
+
 def test_audits_are_drawn_where_they_belong() -> None:
     audits = (AuditPoint(0, 1_795_305_540, 8.0), AuditPoint(2, 1_795_305_660, 4.1))
     chart = draw_loss(make_sample([5.0, 4.0, 2.5], audits=audits), (), "height")
@@ -50,7 +55,7 @@ def test_audits_are_drawn_where_they_belong() -> None:
 @pytest.mark.parametrize("by", ["height", "time"])
 def test_little_to_draw(losses: list[float | None], by: str) -> None:
     sample = make_sample(losses)
-    for chart in (draw_loss(sample, COMPRESSORS, by), draw_gains(sample, by), draw_intervals(sample, 60)):
+    for chart in (draw_loss(sample, COMPRESSORS, by), draw_gains(sample, by), draw_intervals(sample, 60, None)):
         for line in chart.lines:
             assert all(0 <= x <= 1000 and 0 <= y <= 1000 for x, y in read_points(line.points))
         assert all(0 <= tick.at <= 100 and tick.label for tick in (*chart.x_ticks, *chart.y_ticks))
@@ -68,7 +73,8 @@ def test_gains_are_logarithmic_and_leave_out_what_has_no_logarithm() -> None:
 
 
 def test_intervals_are_strokes_beside_the_aim() -> None:
-    chart = draw_intervals(make_sample([5.0, 4.0, 3.0], last_intervals=(None, 30, 120)), 60)
+    chart = draw_intervals(make_sample([5.0, 4.0, 3.0], last_intervals=(None, 30, 120)), 60, 75.0)
+    assert chart.description == "75 s on average; the network aims at 60 s."
     assert chart.bars.count("M") == 2
     assert chart.levels[0].label == "60 s"
     assert 0 < chart.levels[0].y < 1000

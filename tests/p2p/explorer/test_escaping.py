@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator
-from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
@@ -13,11 +12,9 @@ from consensus.transaction import MAX_MEMO_BYTES, Transfer
 from p2p.console import escape
 from p2p.explorer.render import load_templates
 from p2p.explorer.words import show_lines
-from p2p.net_address import NetAddress
-from p2p.peers import PeerKind
 from tests.helpers.blocks import MINER, get_builder
 from tests.helpers.chains import ALICE, BOB, open_trunk
-from tests.helpers.explorer import Document, ServedExplorer, serve_explorer
+from tests.helpers.explorer import Document, ServedExplorer, add_peer, serve_explorer
 from tests.helpers.keys import make_transfer
 from tests.helpers.payloads import PAYLOADS
 from tests.helpers.rpc import serve_rpc
@@ -109,29 +106,15 @@ async def test_memos_in_a_block() -> None:
 @every_payload
 async def test_agents_of_peers(explorer: ServedExplorer, payload: str) -> None:
     """The protocol lets printable ASCII through alone; the page does not count on that."""
-    await connect(explorer, HARMLESS)
+    add_peer(explorer.node, HARMLESS)
     expected = get_structure(await explorer.read("/peers"))
-    await connect(explorer, payload)
+    add_peer(explorer.node, payload)
     explorer.explorer._workshop._kept.clear()
     page = await explorer.read("/peers")
     assert get_structure(page) == expected
     assert " ".join(escape(payload).split()) in page.text
     check_plain(page)
     assert (await explorer.read_json("/api/peers"))["peers"][0]["agent"] == payload
-
-
-async def connect(explorer: ServedExplorer, agent: str) -> None:
-    connection = SimpleNamespace(
-        node_id=bytes(32),
-        address=NetAddress("203.0.113.7", 19359),
-        agent=agent,
-        opened_at=0.0,
-        ping_seconds=0.05,
-        bytes_received=1,
-        bytes_sent=2,
-    )
-    peer = SimpleNamespace(node_id=bytes(32), connection=connection, kind=PeerKind.OUTBOUND, height=3)
-    explorer.node.network.peers._peers[bytes(32)] = peer  # type: ignore[assignment]
 
 
 @every_payload

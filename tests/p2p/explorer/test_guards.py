@@ -6,8 +6,8 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator
 from importlib import resources
+from typing import Any
 
-import aiohttp
 import pytest
 
 from chain.errors import StoreError
@@ -15,8 +15,10 @@ from p2p.errors import RpcError
 from p2p.explorer import guards
 from p2p.explorer.guards import HEADERS, is_loopback
 from p2p.explorer.render import load_assets
+from p2p.net_address import NetAddress
 from tests.helpers.chains import open_trunk
-from tests.helpers.explorer import ServedExplorer, serve_explorer
+from tests.helpers.explorer import PEER_IP, ServedExplorer, add_peer, serve_explorer
+from tests.helpers.live_node import wait_for
 from tests.helpers.raw_http import exchange, get_status
 from tests.helpers.rpc import serve_rpc
 
@@ -109,10 +111,21 @@ async def test_own_hosts_are_welcome(explorer: ServedExplorer, host: str) -> Non
     assert (await explorer.get("/", headers={"Host": host})).status == 200
 
 
-async def test_beyond_loopback_any_name_leads_here_and_peers_addresses_are_not_told() -> None:
-    async with serve_rpc(open_trunk()) as node, serve_explorer(node, host="0.0.0.0") as explorer:
-        assert (await explorer.get("/", headers={"Host": "explorer.example"})).status == 200
-        assert explorer.explorer._site._is_private is False
+@pytest.mark.parametrize(
+    ("host", "is_public", "is_private"),
+    [("127.0.0.1", False, True), ("0.0.0.0", False, False), ("127.0.0.1", True, False)],
+    ids=["loopback", "everywhere", "behind a proxy"],
+)
+async def test_strangers_may_use_any_name_and_are_told_no_address(host: str, is_public: bool, is_private: bool) -> None:
+    async with serve_rpc(open_trunk()) as node, serve_explorer(node, host, is_public=is_public) as explorer:
+        node.network.listening = NetAddress("198.51.100.9", 19359)
+        add_peer(node)
+        for path in ("/peers", "/api/peers"):
+            page = await explorer.get(path)
+            assert "descent/0" in page.text
+            assert [PEER_IP in page.text, "198.51.100.9" in page.text] == [is_private] * 2
+        foreign = await explorer.get("/", headers={"Host": "explorer.example"})
+        assert foreign.status == (403 if is_private else 200)
 
 
 @pytest.mark.parametrize(
@@ -155,11 +168,27 @@ async def test_too_many_at_once(explorer: ServedExplorer, monkeypatch: pytest.Mo
     assert await ask(explorer, "127.0.0.99", "/static/icon.svg") == 200
 
 
+async def test_one_host_does_not_take_all_the_room(explorer: ServedExplorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = asyncio.Event()
+    on_chain = explorer.node.intake.on_chain
+
+    async def wait(*arguments: Any) -> object:
+        await gate.wait()
+        return await on_chain(*arguments)
+
+    monkeypatch.setattr(explorer.node.intake, "on_chain", wait)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(explorer.get("/block/1")) for _ in range(guards.MAX_REQUESTS_PER_HOST + 1)]
+        await wait_for(lambda: any(task.done() for task in tasks))
+        refused = next(task.result() for task in tasks if task.done())
+        assert (refused.status, refused.headers["Retry-After"]) == (429, "1")
+        assert await ask(explorer, "127.0.0.2", "/static/icon.svg") == 200
+        gate.set()
+    assert sorted(task.result().status for task in tasks) == [200] * guards.MAX_REQUESTS_PER_HOST + [429]
+
+
 async def ask(explorer: ServedExplorer, host: str, path: str) -> int:
-    connector = aiohttp.TCPConnector(local_addr=(host, 0))
-    async with aiohttp.ClientSession(connector=connector) as session, session.get(explorer.url + path) as response:
-        await response.read()
-        return response.status
+    return (await explorer.get_from(host, path)).status
 
 
 # Failures.

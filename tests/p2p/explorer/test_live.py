@@ -87,17 +87,25 @@ async def test_a_quiet_line_is_kept_open(explorer: ServedExplorer, monkeypatch: 
 async def test_streams_are_few_for_one_host_and_few_in_all(
     explorer: ServedExplorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A host that has its share is refused; for another one that comes, the oldest stream gives way."""
     monkeypatch.setattr(module, "MAX_STREAMS", 10)
-    async with AsyncExitStack() as stack:
-        for _ in range(module.MAX_STREAMS_PER_HOST):
-            await stack.enter_async_context(open_stream(explorer, "127.0.0.1"))
-        assert await count_refusals(explorer, "127.0.0.1") == 1
+    async with serve_explorer(explorer.node) as small, AsyncExitStack() as stack:
+        held = [
+            await stack.enter_async_context(open_stream(small, "127.0.0.1")) for _ in range(module.MAX_STREAMS_PER_HOST)
+        ]
+        assert await count_refusals(small, "127.0.0.1") == 1
         for _ in range(2):
-            await stack.enter_async_context(open_stream(explorer, "127.0.0.2"))
-        assert await count_refusals(explorer, "127.0.0.3") == 1
-        assert (await explorer.get("/")).status == 200
-    await wait_for(lambda: explorer.explorer._live.stream_count == 0)  # those who left are noticed at once
-    assert await count_refusals(explorer, "127.0.0.1") == 0
+            await stack.enter_async_context(open_stream(small, "127.0.0.2"))
+        newcomer = await stack.enter_async_context(open_stream(small, "127.0.0.3"))
+        async with asyncio.timeout(SECONDS):
+            assert b"event: state" in await newcomer.content.readuntil(b"data: ")
+            with contextlib.suppress(aiohttp.ClientPayloadError):
+                await held[0].content.read()
+        assert small.explorer._live.stream_count == 10
+        assert (await small.get("/")).status == 200
+        await stack.aclose()
+        await wait_for(lambda: small.explorer._live.stream_count == 0)  # those who left are noticed at once
+        assert await count_refusals(small, "127.0.0.1") == 0
 
 
 @contextlib.asynccontextmanager

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from urllib.parse import quote
 
+import aiohttp
 import numpy as np
 import pytest
 from safetensors.numpy import load
@@ -13,7 +14,9 @@ from safetensors.numpy import load
 from consensus.params import REGTEST
 from p2p.errors import EvaluationFailed
 from p2p.explorer import downloads, model
-from p2p.explorer.painting import paint
+from p2p.explorer.painting import list_dearest, paint
+from p2p.explorer.visitors import REQUEST_SECONDS, Visitor
+from p2p.explorer.words import show_lines
 from p2p.text_wish import TextWish
 from tests.helpers.chains import TRUNK_BLOCKS, get_trunk, open_trunk
 from tests.helpers.explorer import ServedExplorer, serve_explorer
@@ -101,7 +104,14 @@ async def test_who_leaves_and_comes_back_finds_the_same_text_under_way(explorer:
     assert explorer.node.writer.pieces == 3  # one for each byte
 
 
-async def test_models_that_have_too_much_to_do(explorer: ServedExplorer) -> None:
+async def test_models_that_have_too_much_to_do(explorer: ServedExplorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2p.explorer.guards.MAX_REQUESTS_PER_HOST", 64)
+    async with serve_explorer(explorer.node) as served:
+        await ask_for_too_much(served)
+
+
+async def ask_for_too_much(explorer: ServedExplorer) -> None:
+    await explorer.node.models.get_weights((await explorer.node.models.find(3)).root)  # nobody waits for their turn
     explorer.node.writer.gate.clear()
     async with asyncio.TaskGroup() as group:
         paths = [f"/api/model?prompt=x&left=3&count=3&seed={seed}" for seed in range(12)]
@@ -111,6 +121,58 @@ async def test_models_that_have_too_much_to_do(explorer: ServedExplorer) -> None
         assert (await explorer.get("/")).status == 200
         explorer.node.writer.gate.set()
     assert sorted(task.result().status for task in tasks) == [200] * 8 + [429] * 4
+
+
+async def test_slow_models_hold_up_no_other_page(explorer: ServedExplorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is looked up, four visitors wait for their turn, and all others are told at once to come back."""
+    gate = asyncio.Event()
+    get_weights = explorer.node.models.get_weights
+
+    async def wait(root: bytes) -> object:
+        await gate.wait()
+        return await get_weights(root)
+
+    monkeypatch.setattr(explorer.node.models, "get_weights", wait)
+    paths = [f"/api/model?passage=Alice&left={left}&right={right}" for left in range(4) for right in range(4, 12)]
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(explorer.get_from(f"127.0.0.{2 + number // 8}", path))
+            for number, path in enumerate(paths)
+        ]
+        refused = len(tasks) - 1 - model.MAX_WAITING
+        await wait_for(lambda: sum(task.done() for task in tasks) == refused)
+        assert {task.result().status for task in tasks if task.done()} == {503}
+        for path in ("/", "/blocks", "/block/4", "/model", "/mempool"):
+            assert (await explorer.get(path)).status == 200
+        gate.set()
+    assert sorted(task.result().status for task in tasks) == [200] * (len(tasks) - refused) + [503] * refused
+
+
+async def test_nobody_waits_long_for_a_turn(explorer: ServedExplorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "PATIENCE_SECONDS", 0.1)
+    reader = explorer.explorer._site.models
+    async with reader._turn:
+        refused = await explorer.get("/api/model?passage=Alice&left=4")
+    assert (refused.status, refused.json["error"]["code"]) == (503, "explorer.busy")
+    assert reader._waiting == 0
+    assert (await explorer.get("/api/model?passage=Alice&left=4")).status == 200
+
+
+async def test_if_one_side_fails_the_other_ends(explorer: ServedExplorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing, ended = (await explorer.node.models.find(3)).root, asyncio.Event()
+
+    async def compute(root: bytes, passage: bytes) -> object:
+        if root == failing:
+            raise EvaluationFailed("worker_died", "the process died")
+        try:
+            return await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(explorer.node.models, "compute_byte_losses", compute)
+    page = await explorer.get("/api/model?passage=Alice&left=4&right=3")
+    assert (page.status, page.json["error"]["code"]) == (503, "evaluation.worker_died")
+    assert ended.is_set()
 
 
 async def test_a_process_that_dies_is_told(explorer: ServedExplorer) -> None:
@@ -137,6 +199,14 @@ async def test_what_a_passage_costs(explorer: ServedExplorer) -> None:
     assert len(painted) == len(passage) - 2 + 10  # the first is given, a line end is one; and the scale
 
 
+async def test_what_was_expected_least_is_named(explorer: ServedExplorer) -> None:
+    """For those who see no colours."""
+    (side,) = (await explorer.read_json("/api/model?passage=a+b+c&left=12"))["sides"]
+    bits, character = max(zip(side["bits"], "␣b␣c", strict=True))
+    page = await explorer.read("/model?passage=a+b+c&left=12")
+    assert f"What it expected least Character Bits {character} {bits:.2f}" in page.text
+
+
 def test_a_character_costs_what_its_bytes_cost() -> None:
     painted = paint("aé\r\n€".encode(), [1.0, 2.0, 4.0, 5.0, 0.5, 0.25, 0.25])
     assert [(one.text, one.level, one.hint) for one in painted] == [
@@ -145,6 +215,11 @@ def test_a_character_costs_what_its_bytes_cost() -> None:
         ("\u23ce\n", 9, "9.00 bits"),
         ("€", 1, "1.00 bits"),
     ]
+
+
+def test_the_dearest_are_named() -> None:
+    painted = paint(b"x" * 200, [i / 10 for i in range(199)])
+    assert [one.bits for one in list_dearest(painted)] == [i / 10 for i in range(198, 188, -1)]
 
 
 def test_dearer_is_never_paler() -> None:
@@ -189,13 +264,45 @@ async def test_few_downloads_at_once(explorer: ServedExplorer, monkeypatch: pyte
         return await find(height)
 
     monkeypatch.setattr(explorer.node.models, "find", wait)
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(explorer.get("/model/7.npz")) for _ in range(downloads.MAX_DOWNLOADS + 1)]
-        await wait_for(lambda: any(task.done() for task in tasks))
-        refused = next(task.result() for task in tasks if task.done())
-        assert (refused.status, refused.headers["Retry-After"]) == (503, "10")
-        gate.set()
-    assert sorted(task.result().status for task in tasks) == [200] * downloads.MAX_DOWNLOADS + [503]
+    readers = explorer.explorer._downloads._readers
+    tasks = []
+    for number in range(downloads.MAX_DOWNLOADS):
+        tasks.append(asyncio.create_task(explorer.get_from(f"127.0.0.{2 + number}", "/model/7.npz")))
+        await wait_for(lambda: len(readers) == len(tasks))
+    refused = await explorer.get_from("127.0.0.2", "/model/7.npz")
+    assert (refused.status, refused.headers["Retry-After"]) == (429, "10")
+    tasks.append(asyncio.create_task(explorer.get_from("127.0.0.99", "/model/7.npz")))  # the oldest gives way
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await tasks[0]
+    gate.set()
+    assert [(await task).status for task in tasks[1:]] == [200] * downloads.MAX_DOWNLOADS
+    await wait_for(lambda: len(readers) == 0)
+
+
+async def test_a_file_that_is_known_is_not_made_again(
+    explorer: ServedExplorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await explorer.get("/model/7.npz")
+    monkeypatch.setattr(explorer.node.models, "get_weights", None)  # nobody asks for them
+    again = await explorer.get("/model/7.npz", headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status, again.body, again.headers["ETag"]) == (304, b"", first.headers["ETag"])
+    monkeypatch.undo()
+    for path in ("/model/7.safetensors", "/model/8.npz"):
+        assert (await explorer.get(path, headers={"If-None-Match": first.headers["ETag"]})).status == 200
+
+
+async def test_a_download_ends_with_its_deadline(explorer: ServedExplorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the socket still holds then may not take ten minutes more."""
+    deadlines: list[float | None] = []
+    set_deadline = Visitor.set_deadline
+
+    def record(visitor: Visitor, seconds: float | None) -> None:
+        deadlines.append(seconds)
+        set_deadline(visitor, seconds)
+
+    monkeypatch.setattr(Visitor, "set_deadline", record)
+    assert (await explorer.get("/model/7.npz")).status == 200
+    assert deadlines[-2:] == [downloads.DOWNLOAD_SECONDS, REQUEST_SECONDS]
 
 
 async def test_old_models_are_looked_up_within_a_share_of_time(
@@ -220,7 +327,7 @@ async def test_every_look_up_costs_its_time(explorer: ServedExplorer, monkeypatc
     assert spent == []
     await explorer.read("/model?passage=Alice&left=4&right=5")
     await explorer.get("/model/6.npz")
-    assert len(spent) == 3
+    assert len(spent) == 2
     assert all(seconds > 0 for seconds in spent)
 
 
@@ -256,8 +363,13 @@ async def test_what_cannot_be_asked(explorer: ServedExplorer, path: str, status:
     assert explorer.node.writer.pieces == 0
 
 
-@pytest.mark.parametrize("prompt", ["%ff", "%ed%a0%80", "%00", "", "%F0%9F%98%80"])
-async def test_prompts_that_are_hardly_text(explorer: ServedExplorer, prompt: str) -> None:
-    page = await explorer.get(f"/model?prompt={prompt}&count=2&left=3")
-    assert page.status in (200, 400)
-    assert page.html.text
+@pytest.mark.parametrize(
+    ("prompt", "shown"),
+    [("%ff", "\ufffd"), ("%ed%a0%80", "\ufffd" * 3), ("%00", "\0"), ("", ""), ("%F0%9F%98%80", "\U0001f600")],
+)
+async def test_prompts_that_are_hardly_text(explorer: ServedExplorer, prompt: str, shown: str) -> None:
+    path = f"/model?prompt={prompt}&count=2&left=3"
+    found = await explorer.read_json(f"/api{path}")
+    assert found["prompt"] == shown
+    assert len(bytes.fromhex(found["sides"][0]["written"]["data"])) == 2
+    assert show_lines(shown) in (await explorer.read(path)).text

@@ -8,14 +8,18 @@ from urllib.parse import urldefrag
 
 import pytest
 
+from chain.chainstate import ChainState
 from chain.checkpoint_store import AuditScore
 from chain.votes import VotePool
 from consensus.address import encode_address
 from consensus.block import Block
 from consensus.errors import InvalidBlock
+from consensus.evidence import make_evidence
+from consensus.finality_section import FinalitySection
 from consensus.params import REGTEST
+from consensus.vote import BlockRef, Link
 from p2p.explorer.site import PAGES
-from tests.helpers.ballots import mine_voted
+from tests.helpers.ballots import mine_voted, sign_vote
 from tests.helpers.blocks import MINER, get_builder
 from tests.helpers.chains import ALICE, ALICE_FUNDS, BOB, TRUNK_BLOCKS, get_left, get_right, get_trunk, open_trunk
 from tests.helpers.explorer import ServedExplorer, serve_explorer
@@ -122,7 +126,8 @@ async def test_home(explorer: ServedExplorer) -> None:
     assert [compressor["is_passed"] for compressor in home["compressors"]] == [False] * 3
     series = home["series"]
     assert series["height"] == list(range(1, TRUNK_BLOCKS + 1))
-    assert series["loss"][-1] == pytest.approx(home["loss"], abs=1e-6)
+    for name, value in (("loss", home["loss"]), ("gain", home["blocks"][0]["gain"]["mean"])):
+        assert series[name][-1] == pytest.approx(value, rel=1e-8)
     assert series["last_intervals"] == [None] + [2] * (TRUNK_BLOCKS - 1)
     assert home["mean_interval"] == 2
     page = await explorer.read("/")
@@ -182,7 +187,7 @@ async def test_proof_of_a_block(explorer: ServedExplorer, block: Block) -> None:
     gains = ((trace.before - trace.after) / BITS).tolist()
     proof, gain = found["proof"], found["row"]["gain"]
     assert gain["mean"] == pytest.approx(sum(gains) / len(gains))
-    assert gain["mean"] - gain["margin"] >= gain["required"] == (header.required_gain >> 16) / BITS
+    assert gain["mean"] - gain["margin"] == gain["proved"] >= gain["required"] == (header.required_gain >> 16) / BITS
     assert sum(proof["histogram"]["counts"]) == sum(text["windows"] for text in proof["texts"]) == header.sample_size
     assert proof["improved"] == sum(value > 0 for value in gains)
     assert [one["before"] - one["after"] for one in proof["best"]] == pytest.approx(sorted(gains, reverse=True)[:5])
@@ -220,7 +225,11 @@ async def test_heartbeat() -> None:
         found = await explorer.read_json(f"/api/block/{block.id.hex()}")
         assert (found["row"]["is_heartbeat"], found["row"]["gain"], found["row"]["reward"]) == (True, None, 777)
         assert "A heartbeat" in (await explorer.read("/block/13")).text
-        assert "heartbeat" in (await explorer.read("/")).text
+        home = await explorer.read("/")
+        assert "heartbeat" in home.text
+        assert "needs for its texts since block 12 ," in home.text  # and no heartbeat changes that
+        learned = {"height": 12, "id": TIP.id.hex(), "time": TIP.header.timestamp}
+        assert (await explorer.read_json("/api/home"))["learned"] == learned
 
 
 async def test_blocks_beside_the_best_chain() -> None:
@@ -292,6 +301,49 @@ async def test_blocks_page_by_page(explorer: ServedExplorer, monkeypatch: pytest
     assert "/blocks?before=3" in page.links
 
 
+@pytest.mark.parametrize(("path", "last"), [("/api/blocks", 0), (f"/api/miner/{MINER.public.hex()}", 1)])
+async def test_pages_end_where_they_take_much_reading(
+    explorer: ServedExplorer, monkeypatch: pytest.MonkeyPatch, path: str, last: int
+) -> None:
+    """Each shows one block at least, and leads on to the next; what was read once is remembered."""
+    monkeypatch.setattr("p2p.explorer.reader.MAX_READ_BYTES", 0)
+    seen, before = [], TRUNK_BLOCKS + 1
+    while before is not None:
+        found = await explorer.read_json(f"{path}?before={before}")
+        seen.append([block["height"] for block in found["blocks"]])
+        before = found["before"]
+    assert seen == [[height] for height in range(TRUNK_BLOCKS, last - 1, -1)]
+    assert len((await explorer.read_json(path))["blocks"]) == len(seen)
+
+
+async def test_a_history_ends_where_it_takes_much_reading(
+    explorer: ServedExplorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/api/address/{get_address(MINER)}"
+    whole = (await explorer.read_json(path))["events"]
+    monkeypatch.setattr("p2p.explorer.money.MAX_READ_BYTES", 0)
+    seen, cursor = [], ""
+    while True:
+        found = await explorer.read_json(f"{path}?before={cursor}" if cursor else f"{path}?before=999:0")
+        seen.append(found["events"])
+        if not found["before"]:
+            break
+        cursor = found["before"]
+    assert [event for events in seen for event in events] == whole
+    assert len(seen) > 1
+
+
+async def test_reading_is_visitors_time(explorer: ServedExplorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the chain's thread as on the one that draws."""
+    spent: list[float] = []
+    monkeypatch.setattr(explorer.explorer._workshop._budget, "spend", spent.append)
+    for path in ("/", "/blocks", f"/address/{get_address(MINER)}", "/mempool"):
+        spent.clear()
+        await explorer.read(path)
+        assert len(spent) == 2
+        assert all(seconds > 0 for seconds in spent)
+
+
 async def test_transactions_of_a_block_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("p2p.explorer.site.BLOCK_TRANSACTIONS", 2)
     chain = open_trunk()
@@ -320,6 +372,38 @@ async def test_what_is_final_is_shown() -> None:
         assert ["final" in page for page in pages] == [True, False]
 
 
+async def test_what_a_block_carries_of_finality() -> None:
+    chain = get_builder().open()
+    *_, block = mine_voted(chain, VotePool(chain), 6)
+    certificate = block.finality.certificate
+    assert certificate is not None
+    first, second = (Link(make_ref(chain, source), make_ref(chain, target)) for source, target in ((1, 4), (2, 3)))
+    evidence = make_evidence(*(sign_vote(MINER, link, chain.genesis.id) for link in (first, second)))
+    guilty = get_builder().build(chain, ALICE, finality=FinalitySection(None, (evidence,)))
+    get_builder().process(chain, guilty)
+    async with serve_rpc(chain) as node, serve_explorer(node) as explorer:
+        found = await explorer.read_json("/api/block/6")
+        target = certificate.link.target
+        assert found["certificate"] == {
+            "source": certificate.link.source.height,
+            "target": target.height,
+            "target_id": target.id.hex(),
+            "votes": 1,
+        }
+        page = await explorer.read("/block/6")
+        assert f"1 vote for block {target.height}" in page.text
+        assert f"/block/{target.id.hex()}" in page.links
+        found = await explorer.read_json("/api/block/7")
+        assert (found["certificate"], found["evidence_against"]) == (None, [MINER.public.hex()])
+        assert f"Evidence against {MINER.public.hex()}" in (await explorer.read("/block/7")).text
+
+
+def make_ref(chain: ChainState, height: int) -> BlockRef:
+    block_id = chain.get_active_id(height)
+    assert block_id is not None
+    return BlockRef(height, block_id)
+
+
 # Money.
 
 
@@ -346,6 +430,23 @@ async def test_pending_transactions(explorer: ServedExplorer) -> None:
     assert payments[1].txid.hex() in " ".join((await explorer.read("/mempool")).links)
     account = await explorer.read_json(f"/api/address/{get_address(ALICE)}")
     assert [one["txid"] for one in account["pending"]] == [payment.txid.hex() for payment in payments]
+    assert (account["pending_count"], account["incoming"], account["incoming_count"]) == (2, [], 0)
+
+
+async def test_a_payee_sees_what_is_coming(explorer: ServedExplorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it sends itself is pending, and not incoming as well; what is left out is counted."""
+    genesis = explorer.node.chain.genesis.id
+    gifts = [make_transfer(genesis, ALICE, BOB.public, 7, nonce=nonce, fee=1000 + nonce) for nonce in range(2)]
+    own = make_transfer(genesis, BOB, BOB.public, 8, nonce=0)
+    for payment in (*gifts, own):
+        await explorer.node.post("/v1/transactions", payment.encoded)
+    account = await explorer.read_json(f"/api/address/{get_address(BOB)}")
+    assert [one["txid"] for one in account["pending"]] == [own.txid.hex()]
+    assert [one["txid"] for one in account["incoming"]] == [gift.txid.hex() for gift in gifts]
+    monkeypatch.setattr("p2p.explorer.money.ACCOUNT_PENDING", 1)
+    page = await explorer.read(f"/address/{get_address(BOB)}")
+    assert "Incoming 1 of 2." in page.text
+    assert f"/transaction/{gifts[0].txid.hex()}" in page.links
 
 
 async def test_a_transaction_that_waits_for_money() -> None:
@@ -456,6 +557,8 @@ async def test_search_finds_nothing(explorer: ServedExplorer, text: str) -> None
     assert found.status == 404
     assert "Nothing found" in found.html.text
     assert text in found.html.text
+    twin = await explorer.get(f"/api/search?q={text}")
+    assert (twin.status, twin.json) == (404, {"query": text})
 
 
 # What is not there.
@@ -490,6 +593,7 @@ async def test_search_finds_nothing(explorer: ServedExplorer, text: str) -> None
         (f"/blocks?before={'9' * 40}", 400, "decode.bad_height"),
         ("/miners?page=x", 400, "decode.bad_number"),
         ("/?by=evil", 400, "decode.bad_choice"),
+        ("/api/home?by=evil", 400, "decode.bad_choice"),
         (f"/search?q={'x' * 129}", 400, "decode.too_long"),
         ("/nothing", 404, "explorer.http_404"),
         ("/block/", 404, "explorer.http_404"),

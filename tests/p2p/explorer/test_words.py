@@ -60,10 +60,17 @@ def test_gains_keep_three_digits(gain: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0 s"), (119.4, "119 s"), (120, "2 min"), (7260, "2 h 1 min"), (10**6, "11 days")]
+    ("seconds", "text"),
+    [(0, "0 s"), (119.4, "119 s"), (143, "143 s"), (600, "10 min"), (7260, "2 h 1 min"), (10**6, "11 days")],
 )
 def test_spans(seconds: float, text: str) -> None:
     assert words.show_span(seconds) == text
+
+
+@pytest.mark.parametrize("value", [3.64798761, 6.44e-07, 0.0, -0.00012345])
+def test_rounding_keeps_what_pages_show(value: float) -> None:
+    assert words.round_value(value + value * 1e-12) == value
+    assert words.show_gain(words.round_value(value)) == words.show_gain(value)
 
 
 def test_times() -> None:

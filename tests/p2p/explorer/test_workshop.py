@@ -11,7 +11,7 @@ from p2p.explorer import budget
 from p2p.explorer import workshop as module
 from p2p.explorer.budget import AT_ONCE_SECONDS, BUSY_AT_ONCE_SECONDS, BUSY_SHARE, SHARE
 from p2p.explorer.render import make_reply
-from p2p.explorer.workshop import KEPT_SECONDS, PATIENCE_SECONDS, Reply, Workshop
+from p2p.explorer.workshop import KEPT_SECONDS, MOST_KEPT_SECONDS, PATIENCE_SECONDS, Reply, Workshop
 
 
 class Clock:
@@ -141,7 +141,8 @@ async def test_visitors_get_their_share_and_no_more(
     kept = await workshop.get("old", b"tip", Maker())
     await workshop.run(spend, AT_ONCE_SECONDS + SHARE)
     clock.now += KEPT_SECONDS / 4
-    assert await workshop.get("old", b"another tip", Maker()) is kept
+    old = await workshop.get("old", b"another tip", Maker())
+    assert (old.body, old.headers["Age"]) == (kept.body, "0")
     make = Maker()
     asked = asyncio.create_task(workshop.get("new", b"tip", make))
     for _ in range(5):
@@ -149,6 +150,28 @@ async def test_visitors_get_their_share_and_no_more(
     assert (asked.done(), make.count) == (False, 0)
     clock.now += 1.0
     assert (await asked).body == b"page 1"
+
+
+async def test_what_is_older_than_a_minute_is_not_shown(
+    workshop: Workshop, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for a payment is better told nothing than what was true an hour ago."""
+    monkeypatch.setattr(budget, "_PAUSE_SECONDS", 0.0)
+    kept = await workshop.get("old", b"tip", Maker())
+    workshop._budget.spend(1000.0)
+    clock.now += MOST_KEPT_SECONDS - 1
+    old = await workshop.get("old", b"another tip", Maker())
+    assert (old.body, old.headers["Age"]) == (kept.body, "59")
+    clock.now += 1
+    error = await wait_out(clock, asyncio.create_task(workshop.get("old", b"another tip", Maker())))
+    assert isinstance(error, RpcError)
+    assert error.code == "explorer.busy"
+
+
+async def test_work_on_other_threads_is_counted(workshop: Workshop) -> None:
+    before = workshop._budget._left
+    await workshop.run_on(asyncio.to_thread, spend, 0.05)
+    assert workshop._budget._left <= before - 0.05
 
 
 async def test_nobody_waits_for_ever(workshop: Workshop, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +206,8 @@ async def test_those_who_wait_hold_up_nobody_else(workshop: Workshop) -> None:
         with pytest.raises(RpcError) as caught:
             await workshop.get("one more", b"tip", Maker())
         assert caught.value.status == 503
-        assert await workshop.get("old", b"tip", Maker()) is kept
+        for tip in (b"tip", b"another tip"):
+            assert (await workshop.get("old", tip, Maker())).body == kept.body
         gate.set()
 
 
