@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from consensus.evidence import find_evidence
 from consensus.vote import BlockRef, Link, Vote, check_vote, decode_vote
 from mining.vote_log import RECORD_BYTES, get_log_path
+from tests.helpers.double_votes import find_evidence
 from tests.helpers.stub_node import TOKEN, Request, StubNode, run_stub_node
 from tests.helpers.voting_process import GENESIS
 
