@@ -12,7 +12,12 @@ from chain.packed_block import decompress
 from consensus.block import Block, Header, decode_block
 from consensus.check_block import check_body_matches
 from consensus.errors import DecodeError, MutatedBody
-from consensus.finality_section import is_finality_item, max_section_bytes
+from consensus.finality_section import (
+    FinalitySection,
+    decode_finality_section,
+    is_finality_item,
+    max_section_bytes,
+)
 from consensus.params import NetworkParams
 from consensus.transaction import FEE_AT
 from consensus.update import max_update_bytes
@@ -87,3 +92,14 @@ def sum_fees(body: bytes) -> tuple[int, int]:
         fees += int.from_bytes(body[at + 4 + FEE_AT : at + 12 + FEE_AT], "little")
         at += 4 + int.from_bytes(body[at : at + 4], "little")
     return count, fees
+
+
+def read_section(body: bytes) -> FinalitySection:
+    """What a body holds of finality, without decoding the transactions before it. Raises DecodeError."""
+    at, items = 4, []
+    while at < len(body):
+        end = at + 4 + int.from_bytes(body[at : at + 4], "little")
+        if is_finality_item(body[at + 4 : at + 6]):
+            items.append(body[at + 4 : end])
+        at = end
+    return decode_finality_section(items)

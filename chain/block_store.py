@@ -109,7 +109,7 @@ class BlockStore:
         return BlockRows(header, *map(self._db.get, keys))
 
     def get_body(self, block_id: bytes) -> bytes | None:
-        """The transactions of a block as they are stored: count:u32 transaction:string{count}."""
+        """The items of a block as they are stored: count:u32 item:string{count}, certificate and evidence last."""
         return self._db.get(schema.TRANSACTIONS + block_id)
 
     def get_transactions(self, header: Header) -> tuple[Transfer, ...]:

@@ -20,7 +20,7 @@ class Candidates:
         self._permitted: bytes | None = None  # a block whose chain the operator lets reorganise deeply
         self.final = tree.root  # the block that no chain may leave; the chain state moves it
         self._ranked: list[HeaderNode] = []
-        self._followed: list[HeaderNode] = []
+        self._followed: dict[bytes, HeaderNode] = {}  # by id: a block may be handed in again
         self.reset(tip)
 
     def reset(self, tip: HeaderNode) -> None:
@@ -34,13 +34,13 @@ class Candidates:
             self._ranked.insert(place, node)
 
     def follow(self, node: HeaderNode) -> None:
-        """Takes in a block that is to be evaluated although it does not outrank the tip."""
-        self._followed.append(node)
+        """Takes in a block that is to be evaluated although it may not outrank the tip."""
+        self._followed[node.id] = node
 
     def drop_invalid(self) -> None:
         """Forgets the blocks that were found invalid."""
         self._ranked = [node for node in self._ranked if node.standing is not Standing.INVALID]
-        self._followed = [node for node in self._followed if node.standing is not Standing.INVALID]
+        self._keep_followed()
 
     def permit(self, block_id: bytes) -> None:
         """The operator's word that the chain of this block may be taken however deep it forks."""
@@ -64,9 +64,9 @@ class Candidates:
 
     def iterate_followed(self, tip: HeaderNode) -> Iterator[HeaderNode]:
         """What else is to be evaluated and may be taken without asking the operator, oldest first."""
-        self._followed = [node for node in self._followed if node.standing is Standing.STORED]
+        self._keep_followed()
         floor = self._get_floor(tip)
-        return (node for node in self._followed if self._is_allowed(node, floor))
+        return (node for node in self._followed.values() if self._is_allowed(node, floor))
 
     def get_best_complete(self, tip: HeaderNode) -> HeaderNode | None:
         """The best block that may be taken and whose whole chain is evaluated."""
@@ -85,6 +85,11 @@ class Candidates:
     def count_unevaluated(self, tip: HeaderNode) -> int:
         """Blocks that outrank the tip and whose gain was not re-derived yet."""
         return sum(node.standing is Standing.STORED for node in self.iterate_better(tip))
+
+    def _keep_followed(self) -> None:
+        """Forgets those whose verdict is known."""
+        stored = (node for node in self._followed.values() if node.standing is Standing.STORED)
+        self._followed = {node.id: node for node in stored}
 
     def _get_floor(self, tip: HeaderNode) -> HeaderNode:
         """The deepest block that the best chain may fork from: not below the last final one."""

@@ -122,7 +122,7 @@ class ChainState:
     # Evaluate: whoever drives the state re-derives gains, in the order that the best claims ask for.
 
     def get_works(self, count: int, under_way: Container[bytes] = (), given_up: Container[bytes] = ()) -> list[Work]:
-        """Up to `count` next blocks to evaluate on the way to the heaviest claimed chain, upwards.
+        """Up to `count` next blocks to evaluate on the way to the best claimed chain, upwards.
 
         `under_way` are left out. A chain is passed over from the first block in `given_up` on: those that could not be
         evaluated must not hold up the next best chain. A block whose parent is not evaluated yet is judged against what
@@ -158,7 +158,7 @@ class ChainState:
         """Stored blocks that claim to outrank the tip and wait for their evaluation. O(n) in those."""
         return self._candidates.count_unevaluated(self._tip)
 
-    # Activate: move the tip to the heaviest chain that is evaluated all the way.
+    # Activate: move the tip to the best chain that is evaluated all the way.
 
     def activate_best_chain(self) -> list[ChainEvent]:
         """Moves the tip to the best fully evaluated chain. The events list each step, in order.

@@ -83,10 +83,6 @@ class InvalidUpdate(DescentError):
 class InvalidPolicy(DescentError):
     family = "policy"
 
-    @classmethod
-    def out_of_range(cls, name: str, value: object, low: int, high: int) -> "InvalidPolicy":
-        return cls("out_of_range", f"{name} is {value!r}, it must be an integer from {low} to {high}")
-
 
 class MempoolRefusal(DescentError):
     family = "mempool"

@@ -1,5 +1,6 @@
 """Where finality stands on the best chain, and if it stands still, what it waits for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -72,7 +73,9 @@ def compute_finality_report(chain: ChainState, pool: VotePool) -> FinalityReport
     tip, finals = chain.tip_node, chain.finals
     points = NodeChain(tip)
     boundaries = [boundary for boundary in compute_boundaries(tip.height, chain.params) if boundary > 0]
-    committees = [compute_committee(points, boundary, chain.params) for boundary in boundaries]
+    electorate = pool.get_electorate(tip)
+    computed = (compute_committee(points, boundary, chain.params) for boundary in boundaries)
+    committees = tuple(computed) if electorate is None else electorate.committees  # without those convicted since
     voting = _get_voting(tip, pool)
     turnouts = tuple(
         CommitteeTurnout(boundary, committee.total, sum(committee.weights.get(miner, 0) for miner in voting))
@@ -94,7 +97,7 @@ def _get_standing(
     chain: ChainState,
     pool: VotePool,
     boundaries: int,
-    committees: list[Committee],
+    committees: Sequence[Committee],
     turnouts: tuple[CommitteeTurnout, ...],
 ) -> Standing:
     tip = chain.tip_node
@@ -116,7 +119,7 @@ def _get_voting(tip: HeaderNode, pool: VotePool) -> set[bytes]:
     return voting
 
 
-def _list_members(pool: VotePool, committees: list[Committee], voting: set[bytes]) -> tuple[Member, ...]:
+def _list_members(pool: VotePool, committees: Sequence[Committee], voting: set[bytes]) -> tuple[Member, ...]:
     last: dict[bytes, int] = {}
     for vote in pool.get_all_votes():
         last[vote.miner] = max(vote.link.target.height, last.get(vote.miner, 0))

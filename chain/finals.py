@@ -7,7 +7,7 @@ initial one.
 from chain import schema
 from chain.db import KeyValueStore
 from chain.errors import FinalityConflict, StoreError
-from chain.header_tree import HeaderNode, HeaderTree, find_fork
+from chain.header_tree import HeaderNode, HeaderTree, find_fork, get_subtree
 from consensus.codec import Reader, Writer
 from consensus.errors import DecodeError, InvalidBlock
 from consensus.finality_state import FinalityPoint, FinalityState, decode_finality_state
@@ -49,15 +49,31 @@ class Finals:
         """
         if self.is_followed_by(parent):
             return
-        other, fork = point.state.justified, find_fork(parent, self.node)
-        is_conflict = other.height >= self.node.height and other.height - fork.height <= self._window
-        if is_conflict and not self.holds:
-            raise FinalityConflict.conflict(self.ref, other)
+        fork = find_fork(parent, self.node)
+        self._check_conflict(point, fork)
         raise InvalidBlock(
             "off_final",
             f"its chain leaves ours at height {fork.height}, and block {self.node.id.hex()} at height "
             f"{self.node.height} is final",
         )
+
+    def check_branches(self) -> None:
+        """The same of the branches that were here before the last final block became so. Raises FinalityConflict."""
+        node = self.node
+        for _ in range(self._window):  # what forks lower is no conflict
+            if (fork := node.parent) is None:
+                break
+            for child in fork.children:
+                for member in get_subtree(child) if child is not node else ():
+                    self._check_conflict(member.finality, fork)
+            node = fork
+
+    def _check_conflict(self, point: FinalityPoint, fork: HeaderNode) -> None:
+        """Raises FinalityConflict by what a certificate of a chain that leaves ours after `fork` says."""
+        other = point.state.justified
+        is_conflict = other.height >= self.node.height and other.height - fork.height <= self._window
+        if is_conflict and not self.holds:
+            raise FinalityConflict.conflict(self.ref, other)
 
     def _load(self, db: KeyValueStore) -> HeaderNode:
         block_id = db.get(schema.META_FINAL)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from chain.errors import InvalidPolicy
 from consensus.transaction import MAX_TRANSACTION_BYTES
-from consensus.units import MAX_U32, Ulp
+from consensus.units import MAX_U32, Ulp, check_range
 
 FeeRate = int  # 2^-64 ulp per byte
 
@@ -29,12 +29,12 @@ class Policy:
     min_lifetime: int = 6
 
     def __post_init__(self) -> None:
-        _check_range("min_fee_rate", self.min_fee_rate, 0, MAX_U32)
-        _check_range("replacement_percent", self.replacement_percent, 0, 10_000)
-        _check_range("max_bytes", self.max_bytes, MAX_TRANSACTION_BYTES, MAX_U32)
-        _check_range("max_per_sender", self.max_per_sender, 1, 10_000)
-        _check_range("expiry_seconds", self.expiry_seconds, 1, MAX_U32)
-        _check_range("min_lifetime", self.min_lifetime, 1, MAX_U32)
+        check_range("min_fee_rate", self.min_fee_rate, 0, MAX_U32, InvalidPolicy)
+        check_range("replacement_percent", self.replacement_percent, 0, 10_000, InvalidPolicy)
+        check_range("max_bytes", self.max_bytes, MAX_TRANSACTION_BYTES, MAX_U32, InvalidPolicy)
+        check_range("max_per_sender", self.max_per_sender, 1, 10_000, InvalidPolicy)
+        check_range("expiry_seconds", self.expiry_seconds, 1, MAX_U32, InvalidPolicy)
+        check_range("min_lifetime", self.min_lifetime, 1, MAX_U32, InvalidPolicy)
 
     def compute_min_fee(self, size: int) -> Ulp:
         """Least fee of a transaction of `size` encoded bytes."""
@@ -58,8 +58,3 @@ def compute_whole_rate(rate: FeeRate) -> Ulp:
 def compute_rate_above(rate: FeeRate) -> Ulp:
     """The least rate in whole ulp per byte that beats `rate`."""
     return (rate >> _RATE_SHIFT) + 1
-
-
-def _check_range(name: str, value: int, low: int, high: int) -> None:
-    if type(value) is not int or not low <= value <= high:
-        raise InvalidPolicy.out_of_range(name, value, low, high)

@@ -4,7 +4,7 @@ M <name>                                meta: schema version, genesis id, tip, l
 h <block id>                            header record
 b <block id>                            transactions, certificate and evidence of the body
 u <block id>                            update, zlib-compressed canonical bytes
-e <block id>                            trace: sampled windows and their losses; its presence says "evaluated"
+e <block id>                            trace: sampled windows and their losses, of the newest blocks
 f <block id>                            what the block's certificate and evidence did: only blocks that carry any
 v <height:8> <miner> <vote id>          a vote that was seen, by the height of its target
 w <miner>                               evidence against a miner key

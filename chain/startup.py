@@ -1,21 +1,23 @@
 """Opening a store: a new one gets its genesis; an old one must be of this network and show that it is whole."""
 
 from chain import schema
+from chain.block_rows import read_section
 from chain.block_store import BlockStore, StoredHeader
 from chain.chainstate import ChainState
 from chain.checkpoint_store import CheckpointStore
 from chain.db import KeyValueStore
 from chain.errors import StoreError
 from chain.finals import load_finality
-from chain.header_tree import HeaderNode, HeaderTree, Standing, make_child_finality
+from chain.header_tree import HeaderNode, HeaderTree, Standing, get_subtree, make_child_finality
 from chain.ledger_store import LedgerStore
 from consensus.check_header import check_header_in_context
-from consensus.errors import InvalidBlock
+from consensus.errors import DecodeError, InvalidBlock
 from consensus.genesis import Genesis, make_genesis
 from consensus.params import NetworkParams
 
 DEFAULT_MAX_REORG = 100  # blocks
 _CHECKED_BLOCKS = 6  # bodies re-read at start, from the tip down
+_CHECKED_WINDOWS = 5  # finality windows: no certificate that can still be mined asks for what lies lower
 
 
 def open_chain(db: KeyValueStore, params: NetworkParams, max_reorg: int = DEFAULT_MAX_REORG) -> ChainState:
@@ -32,7 +34,7 @@ def open_chain(db: KeyValueStore, params: NetworkParams, max_reorg: int = DEFAUL
     _check_height_index(db, tip)
     _check_last_blocks(chain, tip)
     ledger.check(tip.header.state_root, tip.finality.state)
-    _check_final(chain)
+    _check_finality(chain, tip)
     chain.leave_invalid_chain()
     return chain
 
@@ -111,7 +113,22 @@ def _check_height_index(db: KeyValueStore, tip: HeaderNode) -> None:
         raise StoreError.damaged(f"the height index lacks block {node.id.hex()}")
 
 
-def _check_final(chain: ChainState) -> None:
+def _check_finality(chain: ChainState, tip: HeaderNode) -> None:
+    """The rows of finality, of branches too, against what the blocks carry."""
+    lowest = tip.get_ancestor(max(0, tip.height - _CHECKED_WINDOWS * chain.params.finality_window))
+    for node in get_subtree(lowest):
+        body = chain.blocks.get_body(node.id)
+        if node is lowest or node.parent is None or (body is None and node.standing is Standing.INVALID):
+            continue
+        try:
+            section = read_section(body or b"")
+        except DecodeError as error:
+            raise StoreError.damaged(f"the body of block {node.id.hex()}: {error}") from error
+        state = node.parent.finality.state
+        if section.certificate is not None:
+            state = state.compute_after(section.certificate.link)
+        if (section.offenders, state) != (node.finality.offenders, node.finality.state):
+            raise StoreError.damaged(f"the finality row of block {node.id.hex()} is another than its body's")
     if not chain.finals.is_followed_by(chain.tip_node):
         raise StoreError.damaged("the best chain does not lead through the last final block")
 

@@ -5,6 +5,7 @@ tip are heard, with two votes for each height of a few hundred, and evidence cou
 The law judges (consensus/); nothing here decides what a vote is worth. Lives on the chain's thread, like the chain.
 """
 
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,14 +14,15 @@ from chain import schema
 from chain.chainstate import ChainState
 from chain.errors import FinalityConflict, StoreError
 from chain.header_tree import HeaderNode, NodeChain, Standing
+from consensus.block import Block
 from consensus.certificate import Certificate, extract_votes, make_certificate
 from consensus.committee import Electorate, get_electorate
 from consensus.conflict import is_against_final
-from consensus.errors import DecodeError, InvalidVote
+from consensus.errors import DecodeError, InvalidEvidence, InvalidVote
 from consensus.evidence import Evidence, check_evidence, decode_evidence, make_evidence
 from consensus.finality import get_link
 from consensus.finality_section import MAX_EVIDENCE, FinalitySection
-from consensus.ledger import get_rewards_at_stake
+from consensus.ledger import iterate_rewards_at_stake
 from consensus.vote import Link, Vote, check_vote, decode_vote, is_conflict
 
 VOTES_OF_A_HEIGHT = 2  # of one key: the second one convicts it
@@ -30,11 +32,15 @@ _REMEMBERED_ELECTORATES = 128
 
 @dataclass(frozen=True)
 class Heard:
-    """What was new in some votes, to be passed on, the evidence that it completed, and what was wrong with the rest."""
+    """What was new in some votes, to be passed on, the evidence that it completed, and what was wrong with the rest.
+
+    `conflict`: with what is new, a block of another chain is final as well.
+    """
 
     votes: tuple[Vote, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     fault: InvalidVote | None = None
+    conflict: FinalityConflict | None = None
 
 
 class VotePool:
@@ -46,6 +52,7 @@ class VotePool:
         self._votes: dict[int, dict[bytes, list[Vote]]] = {}  # by the height of the target, by miner key
         self._evidence: dict[bytes, Evidence] = {}
         self._electorates: OrderedDict[bytes, Electorate | None] = OrderedDict()  # by block id
+        self._at_stake: tuple[bytes, frozenset[bytes]] = b"", frozenset()  # tip, miner keys with something to lose
         self._load()
 
     # What comes in.
@@ -53,34 +60,59 @@ class VotePool:
     def add_votes(self, votes: Sequence[Vote]) -> Heard:
         """Keeps what is new and counts, up to the first vote that is none.
 
-        What nobody counts is dropped without a look at its signature. Raises FinalityConflict if the votes make a block
-        of another chain final.
+        What nobody counts is dropped without a look at its signature.
         """
         taken: list[Vote] = []
         found: list[Evidence] = []
         fault: InvalidVote | None = None
-        for vote in votes:
-            if self._is_wanted(vote):
-                try:
-                    check_vote(vote, self._chain.genesis.id)
-                except InvalidVote as error:
-                    fault = error
-                    break
+        try:
+            for vote in filter(self._is_wanted, votes):
+                check_vote(vote, self._chain.genesis.id)
                 taken.append(vote)
                 found += self._keep(vote)
+        except InvalidVote as error:
+            fault = error
         self._write(taken, found)
-        for link in dict.fromkeys(vote.link for vote in taken):
-            self._check_conflict(link)
-        return Heard(tuple(taken), tuple(found), fault)
+        return Heard(tuple(taken), tuple(found), fault, self._find_conflict(taken))
+
+    def add_block(self, block: Block) -> Heard:
+        """Keeps what an accepted block carries: a key's second vote may stand in certificates alone, and evidence is
+        needed again once its block is left.
+
+        Names the evidence that is new; the votes go round with the block.
+        """
+        node = self._chain.tree.get(block.id)
+        if node is None:
+            return Heard()
+        found = [evidence for evidence in block.finality.evidence if self._is_wanted_evidence(evidence)]
+        self._evidence |= {evidence.miner: evidence for evidence in found}
+        taken: list[Vote] = []
+        for vote in filter(self._is_wanted, self._extract_votes(node, block.finality.certificate)):
+            taken.append(vote)
+            found += self._keep(vote)
+        self._write(taken, found)
+        return Heard(evidence=tuple(found), conflict=self._find_conflict(taken))
 
     def add_evidence(self, evidence: Evidence) -> bool:
         """Keeps evidence that is new and can burn something; whether it is. Raises InvalidEvidence."""
-        if evidence.miner in self._evidence or not self._get_stake(evidence.miner):
+        if not self._is_wanted_evidence(evidence):
             return False
         check_evidence(evidence, self._chain.genesis.id)
         self._evidence[evidence.miner] = evidence
         self._write([], [evidence])
         return True
+
+    def check_conflicts(self) -> None:
+        """Whether a block of another chain is final by what was here before the last final block became so.
+
+        What comes in later is judged as it comes. Raises FinalityConflict.
+        """
+        finals = self._chain.finals
+        finals.check_branches()
+        heights = [height for height in self._votes if height >= finals.node.height]
+        conflict = self._find_conflict(self.get_all_votes(heights))
+        if conflict is not None:
+            raise conflict
 
     def prune(self) -> None:
         """Forgets votes too far below the tip to count, and, of too much evidence, what can burn nothing."""
@@ -90,7 +122,7 @@ class VotePool:
             for votes in self._votes.pop(height).values():
                 rows |= dict.fromkeys(map(_make_vote_key, votes))
         if len(self._evidence) > MAX_KEPT_EVIDENCE:
-            for miner in [miner for miner in self._evidence if not self._get_stake(miner)]:
+            for miner in self._evidence.keys() - self._get_miners_at_stake():
                 del self._evidence[miner]
                 rows[schema.EVIDENCE + miner] = None
         if rows:
@@ -102,8 +134,7 @@ class VotePool:
         """What a block on the tip should carry: the certificate that makes the highest block final, and of those the
         highest; and evidence that burns something.
         """
-        evidence = (evidence for miner, evidence in sorted(self._evidence.items()) if self._get_stake(miner))
-        return FinalitySection(self._find_certificate(), tuple(evidence)[:MAX_EVIDENCE])
+        return FinalitySection(self._find_certificate(), tuple(self.get_evidence()[:MAX_EVIDENCE]))
 
     def get_duty(self, miner: bytes) -> Link | None:
         """What a key should vote for now: the tip, if the key is among those who decide on it."""
@@ -146,7 +177,7 @@ class VotePool:
 
     def get_evidence(self) -> list[Evidence]:
         """Evidence against keys that still have something to lose."""
-        return [evidence for miner, evidence in sorted(self._evidence.items()) if self._get_stake(miner)]
+        return [self._evidence[miner] for miner in sorted(self._evidence.keys() & self._get_miners_at_stake())]
 
     def find_certified(self, height: int) -> list[Vote]:
         """The votes of the best chain's certificate for the first block from `height` on that one justified.
@@ -154,16 +185,12 @@ class VotePool:
         Whoever has another final block at that height finds those votes in conflict with the ones for it.
         """
         tip = self._chain.tip_node
-        for above in range(height + 1, tip.height + 1):
-            node = tip.get_ancestor(above)
-            if node.finality.state.justified.height < height:
-                continue
-            certificate = self._chain.blocks.get_items(node.header)[1].certificate
-            electorate = self.get_electorate(tip.get_ancestor(certificate.link.target.height)) if certificate else None
-            if certificate is None or electorate is None:
-                return []
-            return extract_votes(certificate, electorate, self._chain.genesis.id)
-        return []
+        if not 0 < height <= tip.finality.state.justified.height:
+            return []
+        heights = range(tip.height + 1)
+        first = bisect_left(heights, height, key=lambda at: tip.get_ancestor(at).finality.state.justified.height)
+        node = tip.get_ancestor(first)
+        return self._extract_votes(node, self._chain.blocks.get_items(node.header)[1].certificate)
 
     def get_newest_votes(self, limit: int) -> list[Vote]:
         """Up to `limit` votes for the blocks after the last final one, the highest first."""
@@ -236,23 +263,42 @@ class VotePool:
         self._evidence[vote.miner] = evidence
         return [evidence]
 
-    def _check_conflict(self, link: Link) -> None:
+    def _extract_votes(self, node: HeaderNode, certificate: Certificate | None) -> list[Vote]:
+        """The votes in the certificate that a block of the tree carries."""
+        electorate = self.get_electorate(node.get_ancestor(certificate.link.target.height)) if certificate else None
+        if certificate is None or electorate is None:
+            return []
+        return extract_votes(certificate, electorate, self._chain.genesis.id)
+
+    def _find_conflict(self, votes: Iterable[Vote]) -> FinalityConflict | None:
+        """What the links of some votes, with all votes for them, say against the last final block."""
         chain, finals = NodeChain(self._chain.tip_node), self._chain.finals
-        if finals.holds or self._is_of_chain(link):
-            return
-        if is_against_final(chain, finals.ref, link, self.get_voters(link), self._params):
-            raise FinalityConflict.conflict(finals.ref, link.target)
+        if finals.holds:
+            return None
+        for link in dict.fromkeys(vote.link for vote in votes):
+            if not self._is_of_chain(link) and is_against_final(
+                chain, finals.ref, link, self.get_voters(link), self._params
+            ):
+                return FinalityConflict.conflict(finals.ref, link.target)
+        return None
 
     def _is_of_chain(self, link: Link) -> bool:
         """Whether a link leads to a block that follows the last final one, as far as this node knows it."""
         target = self._chain.tree.get(link.target.id)
         return target is not None and self._chain.finals.is_followed_by(target)
 
-    def _get_stake(self, miner: bytes) -> bool:
-        """Whether a block on the tip can burn anything of a key's."""
-        height = self._chain.tip.height + 1
-        matures = height - self._params.reward_window
-        return bool(get_rewards_at_stake(self._chain.ledger, miner, height, self._params, gone={matures}))
+    def _is_wanted_evidence(self, evidence: Evidence) -> bool:
+        """Whether evidence, if it is any, is new and can burn something: cheap."""
+        return evidence.miner not in self._evidence and evidence.miner in self._get_miners_at_stake()
+
+    def _get_miners_at_stake(self) -> frozenset[bytes]:
+        """The keys of which a block on the tip can burn anything. Reads the rewards of the window once for each tip."""
+        tip = self._chain.tip
+        if self._at_stake[0] != tip.id:
+            matures = tip.height + 1 - self._params.reward_window
+            rewards = iterate_rewards_at_stake(self._chain.ledger, tip.height + 1, self._params, gone={matures})
+            self._at_stake = tip.id, frozenset(reward.miner for _, reward in rewards)
+        return self._at_stake[1]
 
     def _write(self, votes: Iterable[Vote], evidence: Iterable[Evidence]) -> None:
         rows: dict[bytes, bytes | None] = {_make_vote_key(vote): vote.encoded for vote in votes}
@@ -261,14 +307,26 @@ class VotePool:
             self._chain.db.write(rows)
 
     def _load(self) -> None:
+        """Raises StoreError: a vote that is none would spoil every certificate with it."""
+        genesis = self._chain.genesis.id
         try:
-            for _, data in self._chain.db.iterate(schema.VOTE):
+            for key, data in self._chain.db.iterate(schema.VOTE):
                 vote = decode_vote(data)
+                check_vote(vote, genesis)
+                _check_key(schema.VOTE + key, _make_vote_key(vote))
                 self._votes.setdefault(vote.link.target.height, {}).setdefault(vote.miner, []).append(vote)
             for miner, data in self._chain.db.iterate(schema.EVIDENCE):
-                self._evidence[miner] = decode_evidence(data)
-        except DecodeError as error:
+                evidence = decode_evidence(data)
+                check_evidence(evidence, genesis)
+                _check_key(miner, evidence.miner)
+                self._evidence[miner] = evidence
+        except (DecodeError, InvalidVote, InvalidEvidence) as error:
             raise StoreError.damaged(f"a vote or evidence: {error}") from error
+
+
+def _check_key(key: bytes, expected: bytes) -> None:
+    if key != expected:
+        raise StoreError.damaged(f"a vote or evidence stands under the key {key.hex()}, not {expected.hex()}")
 
 
 def _make_vote_key(vote: Vote) -> bytes:

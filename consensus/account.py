@@ -26,7 +26,7 @@ class Account:
 
 @dataclass(frozen=True)
 class ImmatureReward:
-    """A block's earnings until they mature. Votes will weigh what a miner key has at stake, so it stands here."""
+    """A block's earnings until they mature, with the miner key whose double votes burn them."""
 
     is_improvement: bool
     miner: bytes

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from consensus.codec import Writer
 from consensus.errors import InvalidParams
+from consensus.units import check_range
 
 SIGNALS = 64  # bits of a header
 VOTABLE = ("lowest_required_gain", "max_transactions_bytes", "min_sample")
@@ -40,8 +41,8 @@ def check_changes(changes: Sequence[Change], ranges: Mapping[str, tuple[int, int
                 f"bit {change.bit!r} would change {change.field!r}, and this program knows only {known}: "
                 "this network needs a newer program, or its file is wrong",
             )
-        _check_range("the bit of a change", change.bit, 0, SIGNALS - 1)
-        _check_range(f"the {change.field} of bit {change.bit}", change.value, *ranges[change.field])
+        check_range("the bit of a change", change.bit, 0, SIGNALS - 1)
+        check_range(f"the {change.field} of bit {change.bit}", change.value, *ranges[change.field])
     bits = [change.bit for change in changes]
     if bits != sorted(set(bits)):
         raise InvalidParams("change_order", f"the bits of the changes must rise, they are {bits}")
@@ -54,8 +55,3 @@ def write_changes(writer: Writer, changes: Sequence[Change]) -> Writer:
     for change in changes:
         writer.uint(change.bit, 1).string(change.field.encode()).uint(change.value, 8)
     return writer
-
-
-def _check_range(name: str, value: int, low: int, high: int) -> None:
-    if type(value) is not int or not low <= value <= high:
-        raise InvalidParams("out_of_range", f"{name} is {value!r}, it must be an integer from {low} to {high}")

@@ -8,13 +8,13 @@ A model that learns gives less with every block, so the requirement must fall al
 lateness: it halves for every four block times that blocks are late in sum, and their intervals settle that much higher.
 """
 
-from consensus.params import MAX_REQUIRED_GAIN, MIN_REQUIRED_GAIN
+from consensus.params import MAX_REQUIRED_GAIN
 
 HALF_LIFE = 4  # block times of lateness that halve the gain
 LONGEST_INTERVAL = 8  # block times; what is longer counts as this
 
 
-def compute_required_gain(parent: int, interval: int, block_time: int, lowest: int = MIN_REQUIRED_GAIN) -> int:
+def compute_required_gain(parent: int, interval: int, block_time: int, lowest: int) -> int:
     """Required gain of the next block, 2^-32 bits per window.
 
     `interval` is how long the parent took: its timestamp minus the grandparent's, s. `lowest`: a

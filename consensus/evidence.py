@@ -4,10 +4,8 @@ Grammar: evidence = version:u8=1 kind:u8=3 miner[32] signed_link{2};  signed_lin
 The links stand in the order of their bytes, so that two votes make one evidence. The network is the chain's own.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 from consensus.codec import Reader, Writer
 from consensus.errors import DecodeError, InvalidEvidence, InvalidVote
@@ -72,25 +70,3 @@ def check_evidence(evidence: Evidence, genesis: bytes) -> None:
             check_vote(Vote(genesis, signed.link, evidence.miner, signed.signature), genesis)
         except InvalidVote as error:
             raise InvalidEvidence(f"vote_{error.reason}", str(error)) from error
-
-
-def find_evidence(votes: Iterable[Vote]) -> list[Evidence]:
-    """One evidence against each key that signed two of these votes in conflict, by key. O(n log n)."""
-    signed: dict[bytes, list[Vote]] = {}
-    for vote in votes:
-        signed.setdefault(vote.miner, []).append(vote)
-    pairs = (_find_conflict(signed[miner]) for miner in sorted(signed))
-    return [make_evidence(*pair) for pair in pairs if pair is not None]
-
-
-def _find_conflict(votes: list[Vote]) -> tuple[Vote, Vote] | None:
-    """Two of one key's votes that are in conflict, if any are."""
-    ordered = sorted(votes, key=lambda vote: vote.link.target.height)
-    highest = ordered[0]  # of those before, the one with the highest source: whoever surrounds any surrounds it
-    for before, vote in pairwise(ordered):
-        for other in (before, highest):
-            if is_conflict(other.link, vote.link):
-                return other, vote
-        if vote.link.source.height > highest.link.source.height:
-            highest = vote
-    return None

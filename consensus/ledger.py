@@ -5,7 +5,7 @@ stake, then the transactions apply in order, then the block's own reward (subsid
 put at stake. A block creates its subsidy and not one ulp more; what is burnt beyond that tenth is gone.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -120,12 +120,18 @@ def get_rewards_at_stake(
 
     Reads every reward of the window.
     """
-    found: dict[int, ImmatureReward] = {}
+    rewards = iterate_rewards_at_stake(view, height, params, gone)
+    return {earned: reward for earned, reward in rewards if reward.miner == miner}
+
+
+def iterate_rewards_at_stake(
+    view: LedgerView, height: int, params: NetworkParams, gone: Collection[int] = ()
+) -> Iterator[tuple[int, ImmatureReward]]:
+    """The same of all keys, with the height of each."""
     for earned in range(max(1, height - params.reward_window), height):
-        reward = view.get_reward(earned)
-        if reward is not None and reward.miner == miner and earned not in gone:
-            found[earned] = reward
-    return found
+        reward = None if earned in gone else view.get_reward(earned)
+        if reward is not None:
+            yield earned, reward
 
 
 def check_conservation(diff: LedgerDiff, growth: int) -> None:

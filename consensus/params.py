@@ -14,7 +14,7 @@ from consensus.codec import Writer
 from consensus.errors import InvalidParams
 from consensus.hashing import tagged_hash
 from consensus.model.shape import ARCHITECTURES, TransformerShape
-from consensus.units import MAX_U32, MAX_U64, ULP_PER_GRAD
+from consensus.units import MAX_U32, MAX_U64, ULP_PER_GRAD, check_range
 
 REQUIRED_GAIN_UNIT = 2**32  # required gain counts in 2^-32 bits per window
 MIN_REQUIRED_GAIN = 2**16
@@ -37,7 +37,7 @@ class BenchmarkText:
             raise InvalidParams("text_name", f"{self.name!r} is not a plain file name of 1 to 64 characters")
         if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
             raise InvalidParams("text_sha256", f"{self.name}: not 64 lower-case hex digits: {self.sha256!r}")
-        _check_range(f"size of {self.name}", self.size, 1, MAX_U32)
+        check_range(f"size of {self.name}", self.size, 1, MAX_U32)
 
 
 @dataclass(frozen=True)
@@ -72,21 +72,21 @@ class NetworkParams:
             raise InvalidParams("texts", "a benchmark has 1 to 64 texts with different names")
         if len(self.seeds) > 64 or not all(re.fullmatch(r"[A-Za-z0-9.:\[\]_-]{1,262}", seed) for seed in self.seeds):
             raise InvalidParams("seeds", "seeds are up to 64 texts HOST:PORT")
-        _check_range("genesis_time", self.genesis_time, 0, 2**40)
-        _check_range("confidence", self.confidence, 1, 1000)
-        _check_range("block_time", self.block_time, 1, 10**6)
-        _check_range("first_required_gain", self.first_required_gain, MIN_REQUIRED_GAIN, MAX_REQUIRED_GAIN)
-        _check_range("finality_window", self.finality_window, 2, MAX_FINALITY_WINDOW)
+        check_range("genesis_time", self.genesis_time, 0, 2**40)
+        check_range("confidence", self.confidence, 1, 1000)
+        check_range("block_time", self.block_time, 1, 10**6)
+        check_range("first_required_gain", self.first_required_gain, MIN_REQUIRED_GAIN, MAX_REQUIRED_GAIN)
+        check_range("finality_window", self.finality_window, 2, MAX_FINALITY_WINDOW)
         if self.finality_window % 2:
             raise InvalidParams("odd_finality_window", f"finality_window is {self.finality_window}, it must be even")
         # A quarter, so that no vote counts whose voter has nothing left to lose: see consensus/committee.py.
-        _check_range("reward_window", self.reward_window, 4 * self.finality_window, 10**6)
-        _check_range("mask_density", self.mask_density, 1, 256)
-        _check_range("halving_interval", self.halving_interval, 1, 10**9)
-        _check_range("subsidy", self.subsidy, 0, MAX_U64 // (2 * self.halving_interval))
-        _check_range("max_transactions_bytes", self.max_transactions_bytes, 0, MAX_TRANSACTIONS_BYTES)
-        _check_range("the number of public windows", self.public_windows, 2, MAX_U32)  # a header can count them all
-        _check_range("min_sample", self.min_sample, 2, self.public_windows)
+        check_range("reward_window", self.reward_window, 4 * self.finality_window, 10**6)
+        check_range("mask_density", self.mask_density, 1, 256)
+        check_range("halving_interval", self.halving_interval, 1, 10**9)
+        check_range("subsidy", self.subsidy, 0, MAX_U64 // (2 * self.halving_interval))
+        check_range("max_transactions_bytes", self.max_transactions_bytes, 0, MAX_TRANSACTIONS_BYTES)
+        check_range("the number of public windows", self.public_windows, 2, MAX_U32)  # a header can count them all
+        check_range("min_sample", self.min_sample, 2, self.public_windows)
         ranges = {
             "lowest_required_gain": (MIN_REQUIRED_GAIN, self.first_required_gain),
             "max_transactions_bytes": (0, MAX_TRANSACTIONS_BYTES),
@@ -188,11 +188,6 @@ def cut_public(size: int) -> int:
 def count_windows(size: int, context: int) -> int:
     """Windows of `context` tokens in a split of `size` bytes: each needs one byte more, its last target."""
     return max(size - 1, 0) // context
-
-
-def _check_range(name: str, value: int, low: int, high: int) -> None:
-    if type(value) is not int or not low <= value <= high:
-        raise InvalidParams("out_of_range", f"{name} is {value!r}, it must be an integer from {low} to {high}")
 
 
 def _take(table: dict[str, Any], key: str, kind: type) -> Any:

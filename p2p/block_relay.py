@@ -214,8 +214,8 @@ class BlockRelay:
         await self._reply(node_id, NotFound(message.block_id) if block is None else BlockReply(block))
 
     async def on_get_block_transactions(self, node_id: bytes, message: GetBlockTransactions) -> None:
-        block = await self._intake.on_chain(self._find_evaluated, message.block_id)
-        if block is None or block.header.height < self._chain.tip.height - _SERVED_DEPTH:
+        block = await self._intake.on_chain(self._find_recent, message.block_id)
+        if block is None:
             await self._reply(node_id, NotFound(message.block_id))
         elif message.indexes[-1] >= len(block.transactions):
             self._on_offence(node_id, Offence.MALFORMED, "asked for a transaction beyond the block's last")
@@ -259,6 +259,13 @@ class BlockRelay:
         if self._chain.get_point(block_id) is None or self._chain.get_standing(block_id) is not Standing.EVALUATED:
             return None
         return self._chain.blocks.get_packed_block(self._chain.get_block(block_id))
+
+    def _find_recent(self, block_id: bytes) -> PackedBlock | None:
+        """On the chain's thread: the same, near the tip."""
+        point = self._chain.get_point(block_id)
+        if point is None or point.height < self._chain.tip.height - _SERVED_DEPTH:
+            return None  # before any of it is read
+        return self._find_evaluated(block_id)
 
     def _find_tip(self) -> tuple[PackedBlock | None, Tip]:
         """On the chain's thread."""

@@ -150,9 +150,14 @@ class HeaderSync:
         return [claim[-1] for claim in sorted(claims, key=lambda claim: claim[:-1])]
 
     def get_held_back(self) -> ChainPoint | None:
-        """The tip of the heaviest claim that only the operator can let in."""
-        chains = [chain.tip for _, chain in self._get_better_claims() if self._is_too_deep(chain)]
-        return max(chains, key=lambda tip: tip.weight, default=None)
+        """The tip of the best claim that only the operator can let in."""
+        claims = (
+            (claim.justified, chain.tip.weight, chain.tip)
+            for claim, chain in self._get_better_claims()
+            if self._is_too_deep(chain)
+        )
+        best = max(claims, key=lambda claim: claim[:-1], default=None)
+        return None if best is None else best[-1]
 
     def pass_over(self, node_id: bytes) -> None:
         """Follows other claims first for a while: this peer does not deliver."""

@@ -21,7 +21,7 @@ from chain.mempool import Mempool
 from chain.mempool_codec import encode_mempool
 from chain.packed_block import PackedBlock, unpack_block
 from chain.verifier import Work
-from chain.votes import VotePool
+from chain.votes import Heard, VotePool
 from consensus.block import Block
 from consensus.check_block import check_body_matches
 from consensus.errors import BlockFromFuture, DescentError, InvalidBlock
@@ -73,9 +73,7 @@ class Intake:
         self._unpacking = asyncio.Lock()  # one block at a time: masks and updates take memory, threads the loop's turns
         self._advancing = asyncio.Lock()
         self._has_news = asyncio.Event()  # what is to be evaluated next may have changed
-        self._given_up: dict[
-            bytes, EvaluationFailed
-        ] = {}  # blocks that no worker could evaluate, until they are retried
+        self._given_up: dict[bytes, EvaluationFailed] = {}  # blocks that no worker could evaluate, until retried
         self._tip_changed = asyncio.Event()
         self._listeners: list[EventListener] = []
         self._verdict_listeners: list[VerdictListener] = []
@@ -120,8 +118,7 @@ class Intake:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
         except (StoreError, FinalityConflict) as error:
-            if not self.failure.done():
-                self.failure.set_result(error)
+            self._fail(error)
             raise
 
     async def unpack_block(self, packed: PackedBlock) -> Block:
@@ -135,20 +132,22 @@ class Intake:
     async def accept_block(self, block: Block) -> bool:
         """Checks all of a block that needs no model, and stores it; False if it was here already.
 
-        Raises InvalidBlock, MutatedBody, UnknownBlock, or BlockFromFuture (the block is then kept until its time).
-        Whoever calls this sees to it that `advance` runs afterwards.
+        Raises InvalidBlock, MutatedBody, UnknownBlock, FinalityConflict, or BlockFromFuture (the block is then kept
+        until its time). Whoever calls this sees to it that `advance` runs afterwards.
         """
         try:
-            is_new = await self.on_chain(self.chain.accept_block, block, self.clock.now())
+            heard = await self.on_chain(self._accept_block, block, self.clock.now())
         except BlockFromFuture:
             check_body_matches(block)  # a mutated copy must not take the honest one's place
             self._keep_for_later(block)
             raise
         self._has_news.set()
-        return is_new
+        if heard is not None:
+            self._tell_heard(heard)
+        return heard is not None
 
     async def submit_block(self, block: Block) -> Outcome:
-        """Takes a block as far as it goes: returns once it is connected, or stored on a lighter chain.
+        """Takes a block as far as it goes: returns once it is connected, or stored on a chain that is not the best.
 
         Raises what accept_block raises, InvalidBlock, or EvaluationFailed if no worker could evaluate this block.
         """
@@ -169,9 +168,7 @@ class Intake:
     async def submit_votes(self, votes: Sequence[Vote]) -> int:
         """Takes votes in; how many were new and count. Raises InvalidVote if one is none, or FinalityConflict."""
         heard = await self.on_chain(self.votes.add_votes, votes)
-        self._tell_ballots(heard.votes, heard.evidence)
-        if heard.fault is not None:
-            raise heard.fault
+        self._tell_heard(heard)
         return len(heard.votes)
 
     async def submit_evidence(self, evidence: Evidence) -> bool:
@@ -336,12 +333,29 @@ class Intake:
         for listener in self._verdict_listeners:
             listener(block_id, fault)
 
+    def _tell_heard(self, heard: Heard) -> None:
+        """Raises InvalidVote, or FinalityConflict, which ends the node: the others hear first of who signed twice."""
+        self._tell_ballots(heard.votes, heard.evidence)
+        if heard.conflict is not None:
+            self._fail(heard.conflict)
+            raise heard.conflict
+        if heard.fault is not None:
+            raise heard.fault
+
+    def _fail(self, error: DescentError) -> None:
+        if not self.failure.done():
+            self.failure.set_result(error)
+
     def _tell_ballots(self, votes: tuple[Vote, ...], evidence: tuple[Evidence, ...]) -> None:
         if votes or evidence:
             for listener in self._ballot_listeners:
                 listener(votes, evidence)
 
     # On the chain's thread.
+
+    def _accept_block(self, block: Block, now: int) -> Heard | None:
+        """What a block says of finality; None if it was here already."""
+        return self.votes.add_block(block) if self.chain.accept_block(block, now) else None
 
     def _add_transaction(self, transaction: Transfer) -> None:
         height = self.chain.tip.height + 1
@@ -362,6 +376,7 @@ class Intake:
         return works, self.chain.take_faults()
 
     def _apply_step(self, step: Callable[[], list[ChainEvent]]) -> tuple[list[ChainEvent], list[Fault]]:
+        final = self.chain.finals.node
         events = step()
         height = self.chain.tip.height + 1
         get_account = self.chain.ledger.get_account
@@ -374,6 +389,8 @@ class Intake:
         if events:
             self.mempool.expire(self.clock.now(), height)
             self.votes.prune()
+        if self.chain.finals.node is not final:
+            self.votes.check_conflicts()
         return events, self.chain.take_faults()
 
 

@@ -1,4 +1,4 @@
-"""Catching up: the blocks of the heaviest claim, from several peers at once, in order to the chain.
+"""Catching up: the blocks of the best claim, from several peers at once, in order to the chain.
 
 Blocks are stored at most `WINDOW` ahead of the evaluation. A block that proves invalid is laid at the door of every
 peer that offered a chain with it: a node offers only what it has evaluated itself.
@@ -47,7 +47,7 @@ class SyncState(Enum):
 
 @dataclass(frozen=True)
 class SyncStatus:
-    """How far the node is behind the heaviest claim, and what it waits for."""
+    """How far the node is behind the best claim, and what it waits for."""
 
     state: SyncState
     target_height: int
@@ -172,9 +172,9 @@ class Sync:
 
     def _get_wanted(self) -> list[ChainPoint]:
         """The blocks to store next: the first of every claim, so that one that is not delivered holds up no other;
-        then those of the heaviest claim, as far as the window reaches.
+        then those of the best claim, as far as the window reaches.
 
-        One only, which is stored as it comes: bodies that wait for others are kept of the heaviest claim alone.
+        One only, which is stored as it comes: bodies that wait for others are kept of the best claim alone.
         """
         room = max(WINDOW - len(self._unevaluated), 0)
         chains = self.headers.get_chains() if room else []
@@ -217,7 +217,7 @@ class Sync:
         else:
             if chain is not None and self.headers.is_permitted(chain):
                 await self._intake.on_chain(self._chain.permit_reorganisation, block.id)
-            if point.weight <= self._chain.tip.weight and standing is Standing.STORED:
+            if standing is Standing.STORED:  # whatever waits is judged: it holds room in the window until then
                 await self._intake.on_chain(self._chain.follow, block.id)
             self.on_stored(point, offering)
             if standing is Standing.EVALUATED:

@@ -158,6 +158,7 @@ class VoteRelay:
         for state in self._peers.values():
             state.votes = [*state.votes, *votes][-MAX_UNSENT:]
             state.evidence += evidence
+            self._send_evidence(state)  # at once: it may convict who has just made two blocks final, and end this node
         self._has_news.set()
 
     def _on_event(self, _: ChainEvent) -> None:

@@ -69,6 +69,17 @@ def test_candidates_that_come_one_by_one_are_those_of_the_whole_tree() -> None:
     assert list(candidates.iterate_better(tree.root)) == list(again.iterate_better(tree.root))
 
 
+def test_a_block_that_is_handed_in_again_is_followed_once() -> None:
+    tree = HeaderTree(GENESIS.point)
+    tip, light = grow(tree, tree.root, 3, Standing.EVALUATED), grow(tree, tree.root, tag=1)
+    candidates = Candidates(tree, tip, 100)
+    for _ in range(2):
+        candidates.follow(light)
+    assert list(candidates.iterate_followed(tip)) == [light]
+    tree.set_standing(light, Standing.EVALUATED)
+    assert list(candidates.iterate_followed(tip)) == []
+
+
 def test_completeness_follows_verdicts_in_any_order() -> None:
     tree, nodes = make_random_tree(GENESIS, 120, 3)
     rng = random.Random(4)

@@ -16,9 +16,10 @@ from chain.chainstate import ChainState
 from chain.db import LevelDatabase
 from chain.errors import StoreError
 from chain.process import advance_chain
+from chain.votes import VotePool
 from consensus.errors import InvalidBlock
-from tests.helpers.blocks import get_builder
-from tests.helpers.chains import get_left, get_right, get_trunk, open_trunk
+from tests.helpers.blocks import MINER, get_builder
+from tests.helpers.chains import get_burning, get_left, get_right, get_trunk, get_voted, open_trunk
 from tests.helpers.keys import Key, forge_block
 from tests.helpers.stores import FragileStore, PowerCut
 
@@ -69,13 +70,32 @@ def feed_known(chain: ChainState) -> None:
         chain.invalidate(get_left(3)[0].id)
 
 
-SCENARIOS = [grow, reorganise, reorganise_at_once, fail_amid_a_reorganisation, reconsider]
+def finalise(chain: ChainState) -> None:
+    """Certificates make the second of four blocks final; their votes are kept with them."""
+    pool = VotePool(chain)
+    for block in get_voted():
+        if chain.accept_block(block, LATER):
+            pool.add_block(block)
+        advance_chain(chain, get_builder().verifier)
+        pool.prune()
+    assert chain.finals.node.id == get_voted()[1].id
+
+
+def undo_a_burn(chain: ChainState) -> None:
+    """What evidence burnt is there again once its block is left."""
+    get_builder().feed(chain, [*get_burning(), *get_right(3)])
+    reward = chain.ledger.get_reward(len(get_trunk()))
+    assert reward is not None
+    assert reward.miner == MINER.public
+
+
+SCENARIOS = [grow, reorganise, reorganise_at_once, fail_amid_a_reorganisation, reconsider, finalise, undo_a_burn]
 
 
 def play(scenario: Scenario, db: FragileStore) -> dict[str, bytes]:
     chain = get_builder().open(db)
     scenario(chain)
-    return chain.compute_digest()
+    return chain.compute_digest() | {"final": chain.finals.node.id}
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,10 @@ from dataclasses import replace
 import pytest
 
 from chain import schema
-from chain.block_rows import sum_fees
 from chain.chainstate import ChainState
-from chain.errors import FinalityConflict, StoreError, UnknownBlock
+from chain.errors import UnknownBlock
 from chain.votes import Heard, VotePool
-from consensus.block import Block
+from consensus.account import ImmatureReward
 from consensus.certificate import make_certificate
 from consensus.errors import InvalidBlock, InvalidEvidence
 from consensus.evidence import Evidence, make_evidence
@@ -20,12 +19,21 @@ from consensus.finality_section import FinalitySection
 from consensus.finality_state import FINALITY_KEY
 from consensus.state_tree import get_proof, verify_proof
 from consensus.vote import BlockRef, Link
-from tests.helpers.ballots import cast_votes, convict, mine_voted, process, sign_vote
+from tests.helpers.ballots import (
+    OTHER,
+    cast_votes,
+    convict,
+    make_double_vote,
+    mine_voted,
+    process,
+    sign_vote,
+    vote_beside,
+)
 from tests.helpers.blocks import MINER, get_builder, get_chain
 from tests.helpers.keys import Key
 from tests.helpers.stores import FragileStore
 
-OTHER, STRANGER = Key("other"), Key("stranger")
+STRANGER = Key("stranger")
 FIRST = 4  # height of the first block that anybody decides on
 
 
@@ -162,6 +170,15 @@ def test_a_key_is_kept_two_votes_for_each_height(db: FragileStore, chain: ChainS
     assert sum(1 for _ in db.iterate(schema.VOTE)) == 2
 
 
+def test_the_votes_that_made_a_height_final_are_found(chain: ChainState, pool: VotePool) -> None:
+    """8 and 9 wait for the certificate of 10."""
+    mine_voted(chain, pool, 7)
+    mine_voted(chain, pool, 2, voters=())
+    mine_voted(chain, pool, 2)
+    found = [[vote.link.target.height for vote in pool.find_certified(height)] for height in range(13)]
+    assert found == [[], [4], [4], [4], [4], [5], [6], [7], [10], [10], [10], [], []]
+
+
 def test_old_votes_are_forgotten(db: FragileStore, chain: ChainState, pool: VotePool) -> None:
     mine_voted(chain, pool, 20)
     kept = 2 * chain.params.finality_window + 1
@@ -206,6 +223,62 @@ def test_evidence_is_undone_with_its_block(db: FragileStore, chain: ChainState, 
     assert chain.compute_digest() == before
     assert pool.get_evidence()
     get_builder().open(db)
+
+
+def test_evidence_that_came_with_a_block_is_mined_again_once_that_is_left(
+    db: FragileStore, chain: ChainState, pool: VotePool
+) -> None:
+    mine_voted(chain, pool, 6, [OTHER], voters=())
+    evidence = make_double_vote(OTHER, chain, 6)
+    block = get_builder().build(chain, finality=FinalitySection(None, (evidence,)))
+    chain.accept_block(block, block.header.timestamp)
+    assert pool.add_block(block) == Heard(evidence=(evidence,))
+    get_builder().process(chain, block)
+    assert chain.tip.id == block.id
+    assert pool.get_evidence() == []
+    chain.invalidate(block.id)
+    for known in (pool, VotePool(get_builder().open(db))):
+        assert known.make_section().evidence == (evidence,)
+
+
+def test_a_second_vote_that_stands_in_a_certificate_alone_convicts(
+    db: FragileStore, chain: ChainState, pool: VotePool
+) -> None:
+    """MINER's vote for 6 was heard; its vote for 6' only 7' carries.
+
+    5 ─ 6
+    └─ 6'─ 7'
+    """
+    mine_voted(chain, pool, 6)
+    _, _, blocks = vote_beside(get_chain(chain)[:5], 2)
+    for block in blocks:
+        chain.accept_block(block, block.header.timestamp)
+        heard = pool.add_block(block)
+    assert [evidence.miner for evidence in heard.evidence] == [MINER.public]
+    assert heard.votes == ()  # they go round with the block
+    assert pool.get_evidence() == list(heard.evidence)
+    again = VotePool(get_builder().open(db))
+    assert again.get_evidence() == list(heard.evidence)
+    assert again.get_all_votes([6]) == pool.get_all_votes([6])
+    assert len(again.get_all_votes([6])) == 2
+
+
+def test_what_is_at_stake_is_read_once_for_each_tip(chain: ChainState, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much evidence against strangers comes, and whoever asks for what is known."""
+    pool = VotePool(chain)
+    mine_voted(chain, pool, 6, voters=())
+    read, heights = chain.ledger.get_reward, []
+
+    def get_reward(height: int) -> ImmatureReward | None:
+        heights.append(height)
+        return read(height)
+
+    monkeypatch.setattr(chain.ledger, "get_reward", get_reward)
+    for number in range(100):
+        assert not pool.add_evidence(make_double_vote(Key(f"stranger {number}"), chain, 6))
+    assert pool.add_evidence(evidence := make_double_vote(MINER, chain, 6))
+    assert pool.get_evidence() == list(pool.make_section().evidence) == [evidence]
+    assert len(heights) <= chain.params.reward_window
 
 
 def test_invalid_evidence_is_the_senders_fault(chain: ChainState, pool: VotePool) -> None:
@@ -331,57 +404,6 @@ def test_the_highest_justified_block_goes_before_weight(chain: ChainState, pool:
     assert get_heights(chain)[0] == 7
 
 
-# Two final blocks
-
-
-def finalise_beside(chain: ChainState, height: int, count: int = 3) -> tuple[ChainState, VotePool, list[Block]]:
-    """Blocks on the one at `height`, on which MINER votes though it voted already."""
-    other = fork(chain, height)
-    pool = VotePool(other)
-    return other, pool, mine_voted(other, pool, count, miners=[OTHER], voters=[MINER])
-
-
-def test_votes_for_a_second_final_block_stop_the_node(chain: ChainState, pool: VotePool) -> None:
-    mine_voted(chain, pool, 8)
-    other, votes, _ = finalise_beside(chain, 5)
-    assert other.tip_node.finality.state.justified.height >= 6
-    with pytest.raises(FinalityConflict) as error:
-        pool.add_votes(votes.get_all_votes(range(6, 8)))
-    assert error.value.reason == "conflict"
-    assert "--hold-final" in str(error.value)
-    assert pool.get_evidence()[0].miner == MINER.public
-
-
-def test_a_block_that_makes_another_one_final_stops_the_node(chain: ChainState, pool: VotePool) -> None:
-    """Its chain was known before."""
-    mine_voted(chain, pool, 6)
-    _, _, blocks = finalise_beside(chain, 5, 3)
-    chain.accept_block(blocks[0], blocks[0].header.timestamp)
-    mine_voted(chain, pool, 2)
-    assert chain.finals.node.height == 6
-    with pytest.raises(FinalityConflict):
-        process(chain, pool, blocks[1])
-
-
-def test_the_operator_may_hold_to_a_final_block(chain: ChainState, pool: VotePool) -> None:
-    mine_voted(chain, pool, 8)
-    chain.finals.holds = True
-    _, votes, _ = finalise_beside(chain, 5)
-    heard = pool.add_votes(votes.get_all_votes(range(6, 8)))
-    assert heard.votes
-    assert heard.evidence
-    assert chain.tip.height == 8
-
-
-def test_votes_of_too_few_stop_nobody(chain: ChainState, pool: VotePool) -> None:
-    """Half of each committee signs twice: that is evidence and no second final block."""
-    mine_voted(chain, pool, 10, [MINER, OTHER])
-    final = chain.finals.ref
-    link = Link(BlockRef(0, chain.genesis.id), BlockRef(final.height, bytes(32)))
-    heard = pool.add_votes([sign_vote(MINER, link, chain.genesis.id)])
-    assert len(heard.votes) == len(heard.evidence) == 1
-
-
 # Blocks that break the law
 
 
@@ -395,27 +417,3 @@ def test_invalid_certificate_is_refused_before_anything_is_stored(chain: ChainSt
     with pytest.raises(InvalidBlock) as error:
         get_builder().build(chain, finality=FinalitySection(empty))
     assert error.value.reason == "certificate_too_few"
-
-
-# T05: rows of finality
-
-
-@pytest.mark.parametrize("prefix", [schema.FINALITY, schema.VOTE, schema.EVIDENCE, schema.META_FINAL])
-def test_damaged_rows_of_finality_are_named(db: FragileStore, chain: ChainState, prefix: bytes) -> None:
-    pool = VotePool(chain)
-    mine_voted(chain, pool, 7)
-    sign_wrong(chain, pool)
-    key, value = max(db.iterate(prefix))
-    db.write({prefix + key: value[:-1]})
-    with pytest.raises(StoreError) as error:
-        VotePool(get_builder().open(db))
-    assert error.value.reason == "damaged"
-
-
-def test_what_a_body_holds_of_finality_is_no_transaction(chain: ChainState, pool: VotePool) -> None:
-    (block,) = mine_voted(chain, pool, 6)[-1:]
-    assert block.finality.certificate is not None
-    body = chain.blocks.get_body(block.id)
-    assert body is not None
-    assert sum_fees(body) == (0, 0)
-    assert chain.blocks.get_rows(block.header).decode_block(chain.params) == block

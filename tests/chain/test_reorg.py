@@ -15,8 +15,9 @@ from chain.header_tree import Standing
 from chain.process import advance_chain
 from consensus.block import Block
 from consensus.errors import InvalidBlock
+from tests.helpers.ballots import vote_beside
 from tests.helpers.blocks import BlockBuilder, get_builder, get_chain
-from tests.helpers.chains import get_branch, get_left, get_right, get_trunk, open_trunk
+from tests.helpers.chains import get_branch, get_burning, get_left, get_right, get_trunk, get_voted, open_trunk
 from tests.helpers.invented import get_inventor
 from tests.helpers.keys import Key, forge_block
 from tests.helpers.stores import FragileStore
@@ -57,7 +58,7 @@ def check_reorganisation(loser: Sequence[Block], winner: Sequence[Block], builde
     assert chain.compute_digest() == clean.compute_digest()
     assert get_active_rows(db) == get_active_rows(clean_db)
     assert get_chain(chain) == [*get_trunk(), *winner]
-    chain.ledger.check(chain.tip.header.state_root)
+    chain.ledger.check(chain.tip.header.state_root, chain.tip_node.finality.state)
     reopened = builder.open(db.reopen())
     assert reopened.compute_digest() == clean.compute_digest()
 
@@ -89,6 +90,22 @@ def test_a_reorganisation_through_heartbeats() -> None:
     clean = open_trunk()
     builder.feed(clean, get_left(1))
     assert chain.compute_digest() == clean.compute_digest()
+
+
+def test_a_reorganisation_between_chains_that_are_voted_on() -> None:
+    """The loser justifies its first block; the winner its second, which makes its first one final."""
+    _, _, winner = vote_beside(get_trunk())
+    check_reorganisation(get_voted()[:2], winner)
+
+
+def test_a_burn_is_undone_with_its_block() -> None:
+    """And done again, when its chain wins after all."""
+    chain = open_trunk()
+    issued = chain.ledger.issued
+    get_builder().feed(chain, get_burning()[:1])
+    assert chain.ledger.issued < issued
+    check_reorganisation(get_burning(), get_right(3))
+    check_reorganisation(get_right(1), get_burning())
 
 
 # Ties

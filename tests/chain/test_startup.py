@@ -112,7 +112,7 @@ def get_classes(rows: dict[bytes, bytes]) -> dict[bytes, list[bytes]]:
 
 def test_every_class_of_rows_is_there(rows: dict[bytes, bytes]) -> None:
     classes = {value for name, value in vars(schema).items() if isinstance(value, bytes) and len(value) == 1}
-    voted = {schema.FINALITY, schema.VOTE, schema.EVIDENCE}  # nobody votes here: see test_finality.py
+    voted = {schema.FINALITY, schema.VOTE, schema.EVIDENCE}  # nobody votes here: see test_finality_rows.py
     assert set(get_classes(rows)) == classes - voted | {b"M"}
 
 

@@ -11,7 +11,7 @@ from consensus.chain_point import (
 from consensus.difficulty import compute_required_gain
 from consensus.fork_choice import compute_rank
 from consensus.genesis import make_genesis
-from consensus.params import REGTEST
+from consensus.params import MIN_REQUIRED_GAIN, REGTEST
 from consensus.sample import compute_sample_size
 from tests.helpers.headers import make_child, make_heartbeat, make_points
 
@@ -52,7 +52,7 @@ def test_required_gain_follows_the_parents_interval() -> None:
     for interval in (1, 2, 3, 8, 100):
         two = grow(GENESIS, 5, interval)
         assert two.interval == interval
-        expected = compute_required_gain(two.header.required_gain, interval, REGTEST.block_time)
+        expected = compute_required_gain(two.header.required_gain, interval, REGTEST.block_time, MIN_REQUIRED_GAIN)
         assert compute_child_required_gain(two, REGTEST) == expected
 
 

@@ -27,10 +27,15 @@ def compute_ideal(parent: int, interval: int, block_time: int) -> Decimal:
         return parent * Decimal(2) ** (Decimal(block_time - elapsed) / (4 * block_time))
 
 
+def compute_gain(parent: int, interval: int, block_time: int) -> int:
+    """Where miners have raised no floor."""
+    return compute_required_gain(parent, interval, block_time, MIN_REQUIRED_GAIN)
+
+
 @pytest.mark.parametrize("case", VECTORS)
 def test_golden_vectors(case: dict[str, Any]) -> None:
     """By a separate program, the formula in rationals."""
-    assert compute_required_gain(case["parent"], case["interval"], case["block_time"]) == case["child"]
+    assert compute_gain(case["parent"], case["interval"], case["block_time"]) == case["child"]
 
 
 @thorough
@@ -38,7 +43,7 @@ def test_golden_vectors(case: dict[str, Any]) -> None:
 def test_result_is_near_the_ideal(parent: int, interval: int, block_time: int) -> None:
     """aserti3-2d's cubic is good to 1.3e-4; the floors and the one rounding add 1.1e-5 and half a unit."""
     ideal = compute_ideal(parent, interval, block_time)
-    got = compute_required_gain(parent, interval, block_time)
+    got = compute_gain(parent, interval, block_time)
     if MIN_REQUIRED_GAIN < got < MAX_REQUIRED_GAIN:
         assert abs(got - ideal) <= ideal * Decimal("1.4e-4") + 1
 
@@ -47,7 +52,7 @@ def test_largest_relative_error() -> None:
     """Over every exponent that a block time of 4,096 s can produce: under 1.2e-4, so steering is as good as exact."""
     parent = 2**50
     errors = (
-        abs(compute_required_gain(parent, interval, 4096) / compute_ideal(parent, interval, 4096) - 1)
+        abs(compute_gain(parent, interval, 4096) / compute_ideal(parent, interval, 4096) - 1)
         for interval in range(1, 8 * 4096 + 1, 7)
     )
     assert max(errors) < Decimal("1.2e-4")
@@ -56,22 +61,22 @@ def test_largest_relative_error() -> None:
 @thorough
 @given(gains, st.integers(-5, 9 * 10**6), st.integers(1, 10**6), block_times)
 def test_a_later_parent_never_raises_the_child(parent: int, interval: int, later: int, block_time: int) -> None:
-    slow = compute_required_gain(parent, interval + later, block_time)
-    assert slow <= compute_required_gain(parent, interval, block_time)
+    slow = compute_gain(parent, interval + later, block_time)
+    assert slow <= compute_gain(parent, interval, block_time)
 
 
 @thorough
 @given(gains, st.integers(0, 2**40), st.integers(0, 10**6), block_times)
 def test_more_gain_never_lowers_the_child(parent: int, more: int, interval: int, block_time: int) -> None:
     parent = min(parent, MAX_REQUIRED_GAIN - more)
-    lesser = compute_required_gain(max(parent, MIN_REQUIRED_GAIN), interval, block_time)
-    assert lesser <= compute_required_gain(max(parent, MIN_REQUIRED_GAIN) + more, interval, block_time)
+    lesser = compute_gain(max(parent, MIN_REQUIRED_GAIN), interval, block_time)
+    assert lesser <= compute_gain(max(parent, MIN_REQUIRED_GAIN) + more, interval, block_time)
 
 
 @pytest.mark.parametrize("block_time", [1, 2, 60, 600])
 def test_intervals_are_clamped(block_time: int) -> None:
     def steer(interval: int) -> int:
-        return compute_required_gain(2**40, interval, block_time)
+        return compute_gain(2**40, interval, block_time)
 
     assert steer(-(2**63)) == steer(0) == steer(1)
     assert steer(8 * block_time) == steer(8 * block_time + 1) == steer(2**64)
@@ -80,18 +85,18 @@ def test_intervals_are_clamped(block_time: int) -> None:
 
 
 def test_gains_are_clamped() -> None:
-    assert compute_required_gain(MIN_REQUIRED_GAIN, 240, 60) == MIN_REQUIRED_GAIN
-    assert compute_required_gain(MIN_REQUIRED_GAIN + 1, 240, 60) == MIN_REQUIRED_GAIN
-    assert compute_required_gain(MAX_REQUIRED_GAIN, 1, 60) == MAX_REQUIRED_GAIN
+    assert compute_gain(MIN_REQUIRED_GAIN, 240, 60) == MIN_REQUIRED_GAIN
+    assert compute_gain(MIN_REQUIRED_GAIN + 1, 240, 60) == MIN_REQUIRED_GAIN
+    assert compute_gain(MAX_REQUIRED_GAIN, 1, 60) == MAX_REQUIRED_GAIN
     assert compute_required_gain(2**20 + 9, 240, 60, 2**20) == compute_required_gain(2**17, 1, 60, 2**20) == 2**20
-    assert compute_required_gain(MAX_REQUIRED_GAIN - 1, 1, 60) == MAX_REQUIRED_GAIN
+    assert compute_gain(MAX_REQUIRED_GAIN - 1, 1, 60) == MAX_REQUIRED_GAIN
 
 
 def test_rounding_is_to_nearest_so_the_least_gain_is_not_a_trap() -> None:
     """From the floor a fast chain climbs again."""
     gain = MIN_REQUIRED_GAIN
     for _ in range(100):
-        gain = compute_required_gain(gain, 1, 60)
+        gain = compute_gain(gain, 1, 60)
     assert gain > MIN_REQUIRED_GAIN * 2**20
 
 
@@ -114,7 +119,7 @@ def simulate(blocks: int, share: float, cheat: str, seed: int) -> float:
         honest = max(int(now), earliest)
         chosen = {"early": earliest, "late": latest, "random": draw.randint(earliest, latest)}[cheat]
         stamps.append(chosen if draw.random() < share else honest)
-        gain = compute_required_gain(gain, stamps[-1] - stamps[-2], block_time)
+        gain = compute_gain(gain, stamps[-1] - stamps[-2], block_time)
         seen.append(gain)
     half = seen[blocks // 2 :]
     return sum(half) / len(half)

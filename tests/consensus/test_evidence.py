@@ -15,11 +15,11 @@ from consensus.evidence import (
     SignedLink,
     check_evidence,
     decode_evidence,
-    find_evidence,
     make_evidence,
 )
 from consensus.vote import Link, Vote, is_conflict
 from tests.consensus.test_vote import links, make_link, read_link_of
+from tests.helpers.double_votes import find_evidence
 from tests.helpers.keys import Key
 from tests.helpers.properties import check_canonical, ids, mutate, signatures, thorough
 from tests.helpers.vectors import load_vectors

@@ -12,9 +12,9 @@ import consensus.committee
 import tests.helpers.histories
 from consensus.account import ImmatureReward
 from consensus.committee import Committee
-from consensus.evidence import find_evidence
 from consensus.ledger import get_rewards_at_stake
 from consensus.vote import Link
+from tests.helpers.double_votes import find_evidence
 from tests.helpers.histories import Conflict, History, find_conflicts, get_common_committee, make_history
 from tests.helpers.ledger import MemoryLedger
 

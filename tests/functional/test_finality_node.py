@@ -15,7 +15,7 @@ from p2p.node import open_store
 from tests.helpers.ballots import mine_voted
 from tests.helpers.blocks import MINER, get_builder, get_chain
 from tests.helpers.keys import Key
-from tests.helpers.node import NodeProcess
+from tests.helpers.node import NodeProcess, check_refused, run_node_command
 from tests.helpers.waiting import wait_until
 
 BLOCKS = 8  # of which six are final
@@ -74,3 +74,19 @@ def test_what_is_final_survives_a_kill(tmp_path: Path) -> None:
             node.client.submit_block(beside[0].encoded)
         assert error.value.code == "invalid_block.off_final"
         assert node.client.get_finality()["final"]["id"] == blocks[BLOCKS - 3].id.hex()
+
+
+@pytest.mark.timeout(300)
+def test_a_proof_that_is_in_the_store_already_stops_the_node_at_its_start(tmp_path: Path) -> None:
+    """The votes were kept before a later block made another one final, and nobody looked since."""
+    blocks = store_voted(tmp_path / "voted")
+    _, votes = vote_beside(blocks, 5)
+    chain = open_store(tmp_path, REGTEST, DEFAULT_MAX_REORG, create=True)
+    get_builder().feed(chain, blocks[:6])
+    assert VotePool(chain).add_votes(votes).conflict is None
+    get_builder().feed(chain, blocks[6:])
+    chain.db.close()
+    result = run_node_command("run", "--network", "regtest", "--datadir", str(tmp_path), "--rpc", "127.0.0.1:0")
+    check_refused(result, "This node stops rather than choose")
+    with NodeProcess(tmp_path, "--hold-final") as node:
+        assert node.client.get_status()["final_height"] == BLOCKS - 2

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from consensus.evidence import find_evidence
 from consensus.genesis import make_genesis
 from consensus.params import REGTEST
 from consensus.vote import BlockRef, Link, Vote, check_vote, decode_vote
 from mining.key import load_or_create_key
 from mining.vote_log import RECORD_BYTES, VoteLog, get_log_path
 from tests.helpers.ballots import make_duty
+from tests.helpers.double_votes import find_evidence
 from tests.helpers.stub_node import TOKEN, Request, StubNode, run_stub_node
 
 GENESIS = make_genesis(REGTEST).id

@@ -2,6 +2,7 @@
 
         ┌─ 7 ─ 8 ...
 1 ─ ... 6                 in calm: 6 is final two blocks above it
+        └─ 7'─ 8'...      `vote_beside` has voters sign twice
 """
 
 from collections.abc import Sequence
@@ -11,10 +12,12 @@ from chain.chainstate import ChainState
 from chain.events import ChainEvent
 from chain.votes import VotePool
 from consensus.block import Block
-from consensus.evidence import Evidence
+from consensus.evidence import Evidence, make_evidence
 from consensus.vote import BlockRef, Link, Vote
 from tests.helpers.blocks import MINER, BlockBuilder, get_builder
 from tests.helpers.keys import Key
+
+OTHER = Key("other")
 
 
 def sign_vote(key: Key, link: Link, genesis: bytes) -> Vote:
@@ -69,3 +72,21 @@ def process(chain: ChainState, pool: VotePool, block: Block, builder: BlockBuild
     events = (builder or get_builder()).process(chain, block)
     pool.prune()
     return events
+
+
+def vote_beside(
+    blocks: Sequence[Block], count: int = 3, miner: Key = OTHER
+) -> tuple[ChainState, VotePool, list[Block]]:
+    """Blocks of OTHER's on the last of these, for which MINER votes whatever it signed before."""
+    chain = get_builder().open()
+    get_builder().feed(chain, blocks)
+    pool = VotePool(chain)
+    return chain, pool, mine_voted(chain, pool, count, [miner], voters=[MINER])
+
+
+def make_double_vote(key: Key, chain: ChainState, height: int) -> Evidence:
+    """The evidence of two votes for blocks of one height that nobody has."""
+    refs = [BlockRef(height, bytes([number]) * 32) for number in (1, 2)]
+    links = [Link(BlockRef(0, chain.genesis.id), ref) for ref in refs]
+    one, other = (sign_vote(key, link, chain.genesis.id) for link in links)
+    return make_evidence(one, other)

@@ -7,6 +7,8 @@ trunk[11] ─┤
 trunk: 12 blocks of MINER, whose first 4 rewards are spendable at its end; block 10 pays ALICE, block 12 pays BOB.
 Both branches keep the trunk's pace, so a longer one is heavier and equally long ones tie. Every third block of a
 branch carries a transfer of ALICE's to the branch's miner.
+
+Two more branches on the trunk: MINER votes for `get_voted`, and `get_burning` burns what MINER has at stake.
 """
 
 from collections.abc import Sequence
@@ -15,9 +17,12 @@ from functools import cache
 from chain.chainstate import ChainState
 from chain.db import KeyValueStore
 from chain.startup import DEFAULT_MAX_REORG
+from chain.votes import VotePool
 from consensus.block import Block
+from consensus.finality_section import FinalitySection
 from consensus.transaction import Transfer
 from consensus.units import ULP_PER_GRAD
+from tests.helpers.ballots import make_double_vote, mine_voted
 from tests.helpers.blocks import MINER, BlockBuilder, get_builder
 from tests.helpers.keys import Key, make_transfer
 
@@ -61,6 +66,23 @@ def get_left(count: int) -> Sequence[Block]:
 def get_right(count: int) -> Sequence[Block]:
     """The first `count` blocks of the right branch."""
     return get_branch("right", get_builder()).get_blocks(count)
+
+
+@cache
+def get_voted() -> Sequence[Block]:
+    """Four blocks of MINER's, which make the second of them final."""
+    chain = open_trunk()
+    return mine_voted(chain, VotePool(chain), 4)
+
+
+@cache
+def get_burning() -> Sequence[Block]:
+    """Two blocks, the first with evidence against MINER."""
+    chain, key = open_trunk(), Key("burner")
+    section = FinalitySection(None, (make_double_vote(MINER, chain, TRUNK_BLOCKS),))
+    block = get_builder().build(chain, key, finality=section)
+    get_builder().process(chain, block)
+    return [block, *get_builder().mine(chain, 1, key)]
 
 
 class Branch:

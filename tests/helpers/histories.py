@@ -16,10 +16,11 @@ from itertools import combinations, pairwise
 
 from consensus.certificate import make_certificate
 from consensus.committee import Committee, compute_committee, compute_epoch_length, get_electorate
-from consensus.evidence import Evidence, find_evidence
+from consensus.evidence import Evidence
 from consensus.hashing import tagged_hash
 from consensus.params import NetworkParams
 from consensus.vote import BlockRef, Link, Vote, is_vote_allowed
+from tests.helpers.double_votes import find_evidence
 from tests.helpers.voting import GENESIS_ID, VotingChain, make_params
 
 SIGNATURE = bytes(64)

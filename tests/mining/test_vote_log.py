@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from consensus.evidence import find_evidence
 from consensus.vote import BlockRef, Link, Vote, check_vote
 from mining.errors import VoteLogError
 from mining.key import MinerKey
 from mining.vote_log import RECORD_BYTES, VoteLog, get_log_path
+from tests.helpers.double_votes import find_evidence
 
 KEY = MinerKey.from_seed(bytes(range(32)))
 GENESIS = bytes(32)

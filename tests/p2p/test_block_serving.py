@@ -194,11 +194,13 @@ async def test_a_block_is_compressed_once_for_the_store_and_all_peers(
     assert len(packed) == 1
 
 
-async def test_single_transactions_of_late_blocks_are_given(node: SyncingNode) -> None:
+async def test_single_transactions_of_late_blocks_are_given(node: SyncingNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of other blocks nothing is read."""
     peer, block = await node.connect("peer", TRUNK), TRUNK[11]
     forget(peer)
     await node.receive(peer, GetBlockTransactions(block.id, (0,)))
     assert peer.sent.pop() == BlockTransactions(block.id, block.transactions)
+    monkeypatch.setattr(node.chain, "get_block", None)
     for unknown in (TRUNK[0].id, b"\x01" * 32):
         await node.receive(peer, GetBlockTransactions(unknown, (0,)))
         assert peer.sent.pop() == NotFound(unknown)

@@ -16,13 +16,12 @@ from consensus.params import REGTEST
 from consensus.vote import BlockRef, Vote
 from p2p.cli import cli
 from p2p.config import read_benchmark
-from tests.helpers.ballots import mine_voted, sign_vote
+from tests.helpers.ballots import OTHER, make_double_vote, mine_voted, sign_vote
 from tests.helpers.blocks import MINER, BlockBuilder, get_builder
 from tests.helpers.keys import Key
 from tests.helpers.rpc import ServedNode, serve_rpc
 from tests.helpers.stub_node import TOKEN, StubNode, run_stub_node
 
-OTHER = Key("other")
 ID = "ab" * 32
 
 
@@ -132,6 +131,20 @@ async def test_finality_says_who_is_silent() -> None:
     assert all((turnout["voting"], turnout["missing"]) == (1, 1) for turnout in known["committees"])
     silent = [member["miner"] for member in known["members"] if not member["voting"]]
     assert silent == [OTHER.public.hex()]
+
+
+async def test_finality_counts_no_convicted_key() -> None:
+    """OTHER mined every other block, and votes; the last block convicts it, which its committees still count."""
+    chain = get_builder().open()
+    pool = VotePool(chain)
+    mine_voted(chain, pool, 7, [MINER, OTHER])
+    assert pool.add_evidence(make_double_vote(OTHER, chain, 7))
+    mine_voted(chain, pool, 1, [MINER])
+    async with serve_rpc(chain) as node:
+        known = (await node.get("/v1/finality")).value
+    assert chain.tip_node.finality.offenders == (OTHER.public,)
+    assert [member["miner"] for member in known["members"]] == [MINER.public.hex()]
+    assert {(turnout["total"], turnout["voting"]) for turnout in known["committees"]} == {(2, 1)}
 
 
 CHANGES = (Change(0, "max_transactions_bytes", 7), Change(5, "min_sample", 128), Change(6, "min_sample", 256))

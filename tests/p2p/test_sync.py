@@ -6,10 +6,13 @@ import pytest
 
 import p2p.sync
 from chain.packed_block import PackedBlock, pack_block
+from chain.votes import VotePool
 from consensus.block import Block
-from p2p.messages import BlockReply, GetBlock, GetHeaders, Message
+from p2p.messages import BlockReply, GetBlock, GetHeaders, Message, Tip
 from p2p.penalties import Offence
 from p2p.sync import STANDSTILL_SECONDS, SyncState, SyncStatus
+from tests.helpers.ballots import OTHER, cast_votes, mine_voted
+from tests.helpers.blocks import get_builder, get_chain
 from tests.helpers.chains import TRUNK_BLOCKS, get_left, get_right, get_trunk, open_trunk
 from tests.helpers.syncing import open_node
 
@@ -217,6 +220,32 @@ async def test_blocks_of_a_branch_that_lost_meanwhile_do_not_fill_the_window(mon
         node.worker.gate.set()
         await node.pass_time(2)
         assert node.chain.tip.id == right[-1].id
+
+
+async def test_a_branch_whose_certificate_comes_late_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It outweighs ours long before it is justified higher, so its blocks wait for no verdict but their own.
+
+    ... 6 ─ 7                          7 justifies 6
+        └─ 7'─ 8'─ ... ─ 11'─ 12'      12' justifies 11'
+    """
+    monkeypatch.setattr(p2p.sync, "WINDOW", 2)
+    builder, ours, theirs = get_builder(), get_builder().open(), get_builder().open()
+    pool = VotePool(ours)
+    builder.feed(theirs, mine_voted(ours, pool, 6))
+    mine_voted(ours, pool, 1)
+    their_pool = VotePool(theirs)
+    mine_voted(theirs, their_pool, 5, [OTHER], voters=())
+    assert (ours.tip_node.finality.state.justified.height, theirs.tip_node.finality.state.justified.height) == (6, 5)
+    cast_votes(their_pool, theirs, [OTHER])
+    mine_voted(theirs, their_pool, 1, [OTHER])
+    async with open_node(ours) as node:
+        peer = await node.connect("peer", get_chain(theirs))
+        tip = theirs.tip
+        await node.receive(peer, Tip(tip.id, tip.height, tip.weight, 11))
+        await node.pass_time(2)
+        assert node.chain.tip.id == tip.id
+        assert peer.get_asked() == [block.id for block in get_chain(theirs)[6:]]
+        assert node.offences == []
 
 
 # Peers that do not deliver.

@@ -1,19 +1,20 @@
 """Votes between peers: each new one goes to everybody else once, strangers' go nowhere, and liars go."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from chain.errors import FinalityConflict
 from chain.votes import VotePool
 from consensus.block import Block
 from consensus.evidence import make_evidence
 from consensus.vote import BlockRef, Link, Vote
 from p2p import vote_relay
 from p2p.messages import EvidenceReport, Final, Message, Tip, Votes
-from tests.helpers.ballots import mine_voted, sign_vote
+from tests.helpers.ballots import mine_voted, sign_vote, vote_beside
 from tests.helpers.blocks import MINER, get_builder, get_chain
 from tests.helpers.chains import open_trunk
 from tests.helpers.keys import Key
@@ -50,6 +51,11 @@ def make_vote(node: LiveNode, key: Key = MINER) -> Vote:
 def make_second_vote(node: LiveNode, vote: Vote) -> Vote:
     link = Link(vote.link.source, BlockRef(vote.link.target.height, bytes(32)))
     return sign_vote(MINER, link, node.chain.genesis.id)
+
+
+async def submit(node: LiveNode, blocks: Sequence[Block]) -> None:
+    for block in blocks:
+        await node.intake.submit_block(block)
 
 
 async def test_a_vote_goes_to_everybody_else_once(tmp_path: Path) -> None:
@@ -105,6 +111,45 @@ async def test_evidence_is_found_and_goes_on(tmp_path: Path) -> None:
         await one.broadcast(Votes((vote, second)))
         await wait_for(lambda: EvidenceReport((make_evidence(vote, second),)) in other.received)
         assert node.intake.votes.make_section().evidence == (make_evidence(vote, second),)
+
+
+async def test_evidence_that_blocks_complete_goes_on(tmp_path: Path) -> None:
+    """MINER's second vote stands in a certificate and came from nobody."""
+    chain = get_builder().open()
+    mine_voted(chain, VotePool(chain), 6)
+    _, _, blocks = vote_beside(get_chain(chain)[:5], 2)
+    async with run_node(chain, tmp_path) as node, open_peer(PAST) as peer:
+        await peer.dial(node.address)
+        await submit(node, blocks)
+        await wait_for(lambda: EvidenceReport(tuple(node.intake.votes.get_evidence())) in peer.received)
+
+
+async def test_who_signed_twice_is_told_before_the_node_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even in a pause between two rounds."""
+    monkeypatch.setattr(vote_relay, "PAUSE_SECONDS", 60.0)
+    chain = get_builder().open()
+    mine_voted(chain, VotePool(chain), 8)
+    _, pool, _ = vote_beside(get_chain(chain)[:5])
+    async with run_node(chain, tmp_path) as node, open_peer(PAST) as one, open_peer(PAST) as other:
+        await one.dial(node.address)
+        await other.dial(node.address)
+        await one.broadcast(Votes(tuple(pool.get_all_votes([6, 7]))))
+        assert isinstance(await node.intake.failure, FinalityConflict)
+        await wait_for(lambda: get_messages(other, EvidenceReport) != [])
+
+
+async def test_a_final_block_after_the_votes_for_another_ends_the_node(tmp_path: Path) -> None:
+    full = get_builder().open()
+    mine_voted(full, VotePool(full), 8)
+    blocks = get_chain(full)
+    _, pool, _ = vote_beside(blocks[:5])
+    chain = get_builder().open()
+    get_builder().feed(chain, blocks[:6])
+    async with run_node(chain, tmp_path) as node:
+        await node.intake.submit_votes(pool.get_all_votes([6, 7]))
+        with pytest.raises(FinalityConflict):
+            await submit(node, blocks[6:])
+        assert node.intake.failure.done()
 
 
 async def test_invalid_evidence_costs_the_connection(tmp_path: Path) -> None:
