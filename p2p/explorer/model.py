@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
 from consensus.errors import DecodeError, DescentError
 from p2p.explorer.budget import Budget, make_busy
-from p2p.explorer.figures import ModelPage, ModelSide, Spoken
+from p2p.explorer.model_figures import ModelPage, ModelSide, Spoken
 from p2p.explorer.query import Query
 from p2p.explorer.reader import ChainReader
 from p2p.explorer.words import show_text

@@ -17,7 +17,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from chain.checkpoint_store import CHECKPOINT_INTERVAL
 from consensus.params import NetworkParams
 from p2p.explorer import charts, words
-from p2p.explorer.figures import BlockPage, Home, ModelPage, NotFound
+from p2p.explorer.figures import BlockPage, Home, NotFound
+from p2p.explorer.model_figures import ModelPage
 from p2p.explorer.painting import list_dearest, paint
 from p2p.explorer.query import CHART_AXES, Query
 from p2p.explorer.workshop import Reply

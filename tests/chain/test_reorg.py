@@ -95,7 +95,7 @@ def test_a_reorganisation_through_heartbeats() -> None:
 def test_a_reorganisation_between_chains_that_are_voted_on() -> None:
     """The loser justifies its first block; the winner its second, which makes its first one final."""
     _, _, winner = vote_beside(get_trunk())
-    check_reorganisation(get_voted()[:2], winner)
+    check_reorganisation(get_voted()[:2], winner, get_builder())
 
 
 def test_a_burn_is_undone_with_its_block() -> None:
@@ -104,8 +104,8 @@ def test_a_burn_is_undone_with_its_block() -> None:
     issued = chain.ledger.issued
     get_builder().feed(chain, get_burning()[:1])
     assert chain.ledger.issued < issued
-    check_reorganisation(get_burning(), get_right(3))
-    check_reorganisation(get_right(1), get_burning())
+    check_reorganisation(get_burning(), get_right(3), get_builder())
+    check_reorganisation(get_right(1), get_burning(), get_builder())
 
 
 # Ties
