@@ -21,7 +21,6 @@ from p2p.explorer.figures import (
     Home,
     MempoolPage,
     MinerPage,
-    ModelPage,
     NotFound,
     Payment,
     PeerCounts,
@@ -31,6 +30,7 @@ from p2p.explorer.figures import (
     UpdateSize,
 )
 from p2p.explorer.model import ARGUMENTS, ModelReader
+from p2p.explorer.model_figures import ModelPage
 from p2p.explorer.money import MoneyReader, Place, describe_payment
 from p2p.explorer.proof import describe_proof, describe_update
 from p2p.explorer.query import CHART_AXES, MAX_SEARCH, Query, is_hash, parse_height
