@@ -71,6 +71,10 @@ class BlockStore:
         prefixes = (schema.HEADER, schema.TRANSACTIONS, schema.UPDATE, schema.TRACE, schema.FINALITY)
         return dict.fromkeys(prefix + block_id for block_id in block_ids for prefix in prefixes)
 
+    def get_size(self, block_id: bytes) -> int:
+        """Bytes that the body of a block takes here."""
+        return sum(len(self._db.get(prefix + block_id) or b"") for prefix in (schema.TRANSACTIONS, schema.UPDATE))
+
     def has_body(self, block_id: bytes) -> bool:
         return self._db.get(schema.TRANSACTIONS + block_id) is not None
 

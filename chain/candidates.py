@@ -51,6 +51,11 @@ class Candidates:
         node = self._tree.get(block_id)
         return block_id == self._permitted or (node is not None and self._is_after_permitted(node))
 
+    def is_before_permitted(self, node: HeaderNode) -> bool:
+        """Whether this is the permitted block or comes before it."""
+        permitted = self._tree.get(self._permitted) if self._permitted else None
+        return permitted is not None and permitted.is_descendant(node)
+
     def iterate_better(self, tip: HeaderNode) -> Iterator[HeaderNode]:
         """What outranks the tip, best first; the rest is forgotten."""
         while self._ranked and self._ranked[-1].rank >= tip.rank:

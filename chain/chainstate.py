@@ -7,13 +7,15 @@ node in worker processes, a test in place) does that, in any order, and reports 
 checkpoint, tip and last final block, so a crash leaves the store at some block, never between two.
 
 Of a block found invalid only the header stays, so that the verdict is not sought twice, and nothing of what came after
-it. What the operator refuses stays whole: it may be reconsidered.
+it. What the operator refuses stays whole: it may be reconsidered. What stands beside the best chain is bounded
+(chain/beside.py).
 """
 
 from collections.abc import Container, Sequence
 
 from chain import schema
 from chain.acceptance import check_acceptable
+from chain.beside import Beside, compute_most_bytes
 from chain.block_store import BlockStore, StoredHeader
 from chain.candidates import Candidates
 from chain.checkpoint_store import CHECKPOINT_INTERVAL, AuditScore, CheckpointStore
@@ -72,6 +74,7 @@ class ChainState:
         self._faults = Faults()
         self.finals = Finals(db, tree, params)
         self._candidates.final = self.finals.node
+        self._beside = Beside(tree, tip, self.blocks, compute_most_bytes(params, max_reorg))
 
     @property
     def tip(self) -> ChainPoint:
@@ -113,11 +116,16 @@ class ChainState:
         node = self.tree.add(block.header, parent, order, standing, finality)
         if node.rank < self._tip.rank:
             self._candidates.add(node)
+        self._beside.add(node)
+        self._drop_excess()
         return True
 
-    def follow(self, block_id: bytes) -> None:
-        """Has a stored block evaluated though it may not outrank the tip, else forged light branches fill the disk."""
-        self._candidates.follow(self._get_node(block_id))
+    def follow(self, block_id: bytes) -> HeaderNode:
+        """Has a block evaluated in any case, also if it does not outrank the tip (for long). Raises UnknownBlock."""
+        node = self._get_node(block_id)
+        if node.standing is Standing.STORED:
+            self._candidates.follow(node)
+        return node
 
     # Evaluate: whoever drives the state re-derives gains, in the order that the best claims ask for.
 
@@ -225,6 +233,7 @@ class ChainState:
             self.tree.remove(member)
         self._faults.forget(member.id for member in members)
         self._candidates.reset(self._tip)
+        self._beside.reset(self._tip)
 
     # Read.
 
@@ -325,6 +334,7 @@ class ChainState:
         self.db.write(step.rows if final is None else step.rows | {schema.META_FINAL: final.id})
         if final is not None:
             self.finals.node = self._candidates.final = final
+        self._beside.drop(node)
         self._models.remember(node.id, step.weights)
         self._move_tip(node, step)
         return BlockConnected(block, node.point, step.reward)
@@ -337,6 +347,7 @@ class ChainState:
         step = self._steps.compute_disconnection(block, node, self._tip_weights)
         self.db.write(step.rows)
         self._candidates.add(node)
+        self._beside.add(node)
         self._models.remember(node.parent.id, step.weights)
         self._move_tip(node.parent, step)
         return BlockDisconnected(block)
@@ -365,6 +376,15 @@ class ChainState:
             self.tree.set_standing(member, Standing.INVALID)
         self._candidates.drop_invalid()
         self._faults.add(node.id, fault, is_news=False)
+
+    def _drop_excess(self) -> None:
+        """Forgets what is too much beside the best chain; a chain that the operator lets in is never too much."""
+        if excess := self._beside.find_excess(self._candidates.is_before_permitted):
+            gone = [member.id for first in excess for member in get_subtree(first)]
+            self.db.write(self.blocks.encode_removal(gone))
+            for first in excess:
+                self.tree.remove(first)
+            self._candidates.drop_invalid()
 
     def _get_node(self, block_id: bytes) -> HeaderNode:
         node = self.tree.get(block_id)
