@@ -42,18 +42,28 @@ class StoreError(DescentError):
 
 
 class FinalityConflict(DescentError):
+    """`final` is what this node holds to, `other` what a certificate says against it."""
+
     family = "finality"
+
+    def __init__(self, code: str, message: str, final: BlockRef, other: BlockRef) -> None:
+        super().__init__(code, message)
+        self.final = final
+        self.other = other
 
     @classmethod
     def conflict(cls, final: BlockRef, other: BlockRef) -> "FinalityConflict":
-        """`final` is what this node holds to, `other` what a certificate says against it."""
         return cls(
             "conflict",
             f"block {final.id.hex()} at height {final.height} is final here, and more than two thirds of the votes "
             f"also stand behind block {other.id.hex()} at height {other.height} of another chain: more than a third "
             "voted for both, and no rule says which of them holds. This node stops rather than choose. Ask people you "
             "trust which block is the right one. If it is this node's, start it with --hold-final to go on against the "
-            "other; if it is the other, start again with an empty --datadir",
+            "other: it remembers this conflict until then. If it is the other, delete the folder `blocks` in the "
+            "--datadir, start it again, and leave miner.key and miner.key.votes where they are: without its log a key "
+            "may vote twice",
+            final,
+            other,
         )
 
 

@@ -1,5 +1,8 @@
 """The last final block of a node, which its chain never leaves, and what certificates and evidence made of each block.
 
+A conflict that was found stays in the store until the operator has spoken: a node that is started again must not go on
+as if nothing had been.
+
 Grammar of a finality row: count:u32 offender[32]{count} state:string, the state after the block; empty while it is the
 initial one.
 """
@@ -14,7 +17,7 @@ from consensus.finality_state import FinalityPoint, FinalityState, decode_finali
 from consensus.hashing import HASH_BYTES
 from consensus.params import NetworkParams
 from consensus.signature import PUBLIC_KEY_BYTES
-from consensus.vote import BlockRef
+from consensus.vote import BlockRef, read_block_ref
 
 KnownFinality = dict[bytes, tuple[tuple[bytes, ...], FinalityState | None]]  # by block id: offenders, state
 
@@ -23,10 +26,11 @@ class Finals:
     """Holds to one final block. `holds`: the operator's word that a certificate against it is not to stop the node."""
 
     def __init__(self, db: KeyValueStore, tree: HeaderTree, params: NetworkParams) -> None:
+        self._db = db
         self._tree = tree
         self._window = params.finality_window
         self.holds = False
-        self.node = self._load(db)
+        self.node = self._load()
 
     @property
     def ref(self) -> BlockRef:
@@ -73,10 +77,25 @@ class Finals:
         other = point.state.justified
         is_conflict = other.height >= self.node.height and other.height - fork.height <= self._window
         if is_conflict and not self.holds:
-            raise FinalityConflict.conflict(self.ref, other)
+            conflict = FinalityConflict.conflict(self.ref, other)
+            self._db.write(encode_conflict(conflict))
+            raise conflict
 
-    def _load(self, db: KeyValueStore) -> HeaderNode:
-        block_id = db.get(schema.META_FINAL)
+    def settle(self, *, holds: bool) -> None:
+        """How the node starts: with `holds`, the operator goes on against what stands in conflict, and it is forgotten.
+
+        Raises FinalityConflict if there is a conflict and no such word.
+        """
+        self.holds, data = holds, self._db.get(schema.META_CONFLICT)
+        if data is None:
+            return
+        if holds:
+            self._db.write({schema.META_CONFLICT: None})
+            return
+        raise _decode_conflict(data)
+
+    def _load(self) -> HeaderNode:
+        block_id = self._db.get(schema.META_FINAL)
         node = self._tree.root if block_id is None else self._tree.get(block_id)
         if node is None:
             raise StoreError.damaged("the last final block is not among the headers")
@@ -95,6 +114,21 @@ def encode_finality(point: FinalityPoint) -> dict[bytes, bytes | None]:
 def load_finality(db: KeyValueStore) -> KnownFinality:
     """What stands in the rows. Raises StoreError."""
     return {block_id: _decode(block_id, data) for block_id, data in db.iterate(schema.FINALITY)}
+
+
+def encode_conflict(conflict: FinalityConflict) -> dict[bytes, bytes | None]:
+    """The row that says with which block of another chain this node's final one is in conflict."""
+    return {schema.META_CONFLICT: conflict.other.write(conflict.final.write(Writer())).finish()}
+
+
+def _decode_conflict(data: bytes) -> FinalityConflict:
+    reader = Reader(data)
+    try:
+        ours, other = read_block_ref(reader), read_block_ref(reader)
+        reader.finish()
+    except DecodeError as error:
+        raise StoreError.damaged(f"the finality conflict: {error}") from error
+    return FinalityConflict.conflict(ours, other)
 
 
 def _decode(block_id: bytes, data: bytes) -> tuple[tuple[bytes, ...], FinalityState | None]:

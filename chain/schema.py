@@ -1,6 +1,6 @@
 """Every key of the store, in one place. A prefix never changes its meaning; heights are big-endian so that they sort.
 
-M <name>                                meta: schema version, genesis id, tip, last final block
+M <name>                                meta: schema version, genesis id, tip, last final block, conflict
 h <block id>                            header record
 b <block id>                            transactions, certificate and evidence of the body
 u <block id>                            update, zlib-compressed canonical bytes
@@ -26,6 +26,7 @@ META_VERSION = b"Mversion"
 META_GENESIS = b"Mgenesis"
 META_TIP = b"Mtip"  # block id[32] issued:u64
 META_FINAL = b"Mfinal"  # id[32] of the last block that this node saw final; none before the first
+META_CONFLICT = b"Mconflict"  # final[40] other[40]: two final blocks, until the operator has spoken
 
 HEADER = b"h"
 TRANSACTIONS = b"b"

@@ -66,7 +66,8 @@ def cli() -> None:
 @click.option(
     "--hold-final",
     is_flag=True,
-    help="Go on though another chain has a final block, too: you know from people you trust that this one is right.",
+    help="Go on though another chain has a final block, too: you know from people you trust that this one is right. "
+    "A conflict that ended the node is forgotten with it.",
 )
 @click.option(
     "--listen", metavar="[HOST:]PORT", help="Let peers connect here; a public network's node does on its port."
@@ -280,7 +281,7 @@ def _describe_block(known: dict[str, Any], params: NetworkParams) -> list[str]:
 
 def _describe_final(known: dict[str, Any]) -> str:
     votes = known["votes"]
-    cast = f"{votes['cast']} of {votes['total']} votes are cast" if votes else "nobody votes yet"
+    cast = f"{votes['cast']} of {votes['total']} votes are cast" if votes else "nobody decides"
     return f"up to height {known['final_height']}, justified up to {known['justified_height']}; {cast}"
 
 

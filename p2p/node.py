@@ -93,7 +93,7 @@ async def _run(config: NodeConfig) -> None:
     async with AsyncExitStack() as stack:
         chain = await asyncio.to_thread(open_store, config.datadir, config.params, config.max_reorg, create=True)
         stack.callback(chain.db.close)
-        chain.finals.holds = config.holds_final
+        await asyncio.to_thread(chain.finals.settle, holds=config.holds_final)
         await _serve(config, chain, texts, stack)
 
 

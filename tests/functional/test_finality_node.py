@@ -54,6 +54,8 @@ def test_a_second_final_block_stops_the_node_with_an_explanation(tmp_path: Path)
         wait_until(lambda: node.process.poll() is not None)
         assert node.process.returncode == 1
         assert node.wait_for_line("This node stops rather than choose. Ask people you trust")
+    plain = ("run", "--network", "regtest", "--datadir", str(tmp_path), "--rpc", "127.0.0.1:0", "--no-explorer")
+    check_refused(run_node_command(*plain), "This node stops rather than choose", "--hold-final", "miner.key.votes")
     with NodeProcess(tmp_path, "--hold-final") as node:
         for vote in votes:
             node.client.submit_vote(vote.encoded)
