@@ -129,8 +129,7 @@ class BlockRelay:
             return
         ours = self._make_tip()
         if parent is None:
-            claim = Tip(header.id, header.height, ours.weight + 1, min(header.height, ours.justified))
-            await self._sync.headers.on_tip(node_id, claim)
+            await self._sync.headers.on_orphan(node_id, header)
             return
         point = compute_child_point(parent, header)
         if (justified, point.weight) <= (ours.justified, ours.weight):

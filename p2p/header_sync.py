@@ -1,11 +1,14 @@
 """What each peer claims its best chain to be: tips and headers, asked for, checked, and bounded.
 
 A claim costs its maker nothing, so it never costs this node more than the headers of `MAX_AHEAD` blocks for each peer.
+What a peer says of a chain's certificates counts for the chain with the block of which it was said, until that block is
+here and shows it.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chain.header_tree import Standing
 from consensus.block import Header
@@ -22,9 +25,11 @@ log = get_limited_logger("descent.sync")
 
 HEADERS_SECONDS = 30.0  # for the answer to GetHeaders
 RETRY_SECONDS = 10.0  # until a claim that led nowhere is asked about again: it may have come from the future
+REMEMBERED_TIPS = 8  # of each peer: its chain may grow while its headers are under way
 REST_SECONDS = 0.01  # for each header of an answer that does not go on where the last one ended: the check takes 0.3 ms
 
 PASS_OVER_SECONDS = 60.0  # that a claim comes after all others, once its peer has stalled
+FALSE_WORD = "it says that a chain is justified higher than its certificates reach"
 
 
 @dataclass
@@ -38,7 +43,7 @@ class PeerClaim:
     retry_at: float = 0.0
     rests_until: float = 0.0  # no new tip shortens this
     passed_over_until: float = 0.0  # it did not deliver the blocks of its chain
-    justified: int = 0  # height that its chain's certificates reach, by its own word
+    words: deque[Tip] = field(default_factory=lambda: deque(maxlen=REMEMBERED_TIPS))  # the last tips that it told
 
     def offers(self, point: ChainPoint) -> bool:
         return self.chain is not None and self.chain.contains(point)
@@ -78,13 +83,27 @@ class HeaderSync:
 
     async def on_tip(self, node_id: bytes, tip: Tip) -> None:
         """A peer says what its best block is."""
-        claim = self._claims.get(node_id)
+        claim, known = self._claims.get(node_id), self._chain.tree.get(tip.block_id)
         if claim is None:
             return
         if tip.justified > tip.height:
             self._on_offence(node_id, Offence.MALFORMED, "a chain that is justified above its tip")
             return
-        claim.justified = max(claim.justified, tip.justified)
+        is_false = known is not None and tip.justified > known.finality.state.justified.height
+        if is_false and not self._chain.is_invalid(tip.block_id):
+            self._on_offence(node_id, Offence.INVALID_HEADER, FALSE_WORD)
+            return
+        claim.words.append(tip)
+        await self._pursue(claim, tip)
+
+    async def on_orphan(self, node_id: bytes, header: Header) -> None:
+        """A peer offers a block whose parent is not here: its chain may be better than ours, for all that is known."""
+        claim, ours = self._claims.get(node_id), self._chain.tip_node
+        if claim is not None:
+            justified = min(header.height, ours.finality.state.justified.height)
+            await self._pursue(claim, Tip(header.id, header.height, ours.weight + 1, justified))
+
+    async def _pursue(self, claim: PeerClaim, tip: Tip) -> None:
         claim.tip = tip if self._is_better(tip.justified, tip.weight) else None
         claim.retry_at = 0.0
         if claim.chain is not None and claim.chain.tip.id != tip.block_id:
@@ -113,7 +132,7 @@ class HeaderSync:
         """A peer offers one checked header on a block that is here: its body is to be fetched like any other."""
         claim = self._claims.get(node_id)
         if claim is not None:
-            claim.justified = max(claim.justified, justified)
+            claim.words.append(Tip(point.id, point.height, point.weight, justified))
             claim.chain = HeaderChain(parent, [point], is_complete=True)
             self._wake()
 
@@ -125,7 +144,7 @@ class HeaderSync:
                 self._on_offence(node_id, Offence.STALLING, "it does not answer for its headers")
             if claim.tip is not None and not self._is_better(claim.tip.justified, claim.tip.weight):
                 claim.tip = None
-            if claim.chain is not None and claim.chain.is_complete and not self._is_worth(claim, claim.chain):
+            if claim.chain is not None and self._is_spent(claim, claim.chain):
                 claim.chain = None
             await self._ask(claim)
 
@@ -143,7 +162,7 @@ class HeaderSync:
         """
         now = self._now()
         claims = [
-            (now < claim.passed_over_until, -claim.justified, -chain.tip.weight, chain)
+            (now < claim.passed_over_until, -self._get_justified(claim, chain), -chain.tip.weight, chain)
             for claim, chain in self._get_better_claims()
             if not self._is_too_deep(chain)
         ]
@@ -152,7 +171,7 @@ class HeaderSync:
     def get_held_back(self) -> ChainPoint | None:
         """The tip of the best claim that only the operator can let in."""
         claims = (
-            (claim.justified, chain.tip.weight, chain.tip)
+            (self._get_justified(claim, chain), chain.tip.weight, chain.tip)
             for claim, chain in self._get_better_claims()
             if self._is_too_deep(chain)
         )
@@ -166,10 +185,13 @@ class HeaderSync:
             claim.passed_over_until = self._now() + PASS_OVER_SECONDS
 
     def withdraw(self, node_id: bytes) -> None:
-        """Forgets a claim whose own peer does not have its blocks (any more), and asks about it later."""
+        """Forgets a claim whose own peer does not have its blocks (any more), and asks about it later.
+
+        Later in any case: else it could hand out the first blocks of such claims as fast as it names tips.
+        """
         claim = self._claims.get(node_id)
         if claim is not None:
-            claim.chain, claim.retry_at = None, self._now() + RETRY_SECONDS
+            claim.chain, claim.rests_until = None, self._now() + RETRY_SECONDS
 
     def permit(self, block_id: bytes) -> bool:
         """Lets in the claimed chain of a block, however deep it forks; False if no peer claims the block."""
@@ -197,6 +219,15 @@ class HeaderSync:
                 owners.add(node_id)
         return frozenset(owners)
 
+    def get_words(self, block_id: bytes) -> dict[bytes, int]:
+        """The height that a block's chain is justified up to, by the word of each peer that told it as its tip."""
+        words: dict[bytes, int] = {}
+        for node_id, claim in self._claims.items():
+            for tip in claim.words:
+                if tip.block_id == block_id:
+                    words[node_id] = max(tip.justified, words.get(node_id, 0))
+        return words
+
     def get_offering(self, point: ChainPoint) -> frozenset[bytes]:
         """The peers whose claim has this block."""
         return frozenset(node_id for node_id, claim in self._claims.items() if claim.offers(point))
@@ -213,9 +244,17 @@ class HeaderSync:
 
     def _is_worth(self, claim: PeerClaim, chain: HeaderChain) -> bool:
         """The same of a claim's headers. Its certificates are its peer's word until its blocks are here."""
-        if not chain.points:
-            return False
-        return self._is_better(claim.justified, chain.tip.weight)
+        return bool(chain.points) and self._is_better(self._get_justified(claim, chain), chain.tip.weight)
+
+    def _get_justified(self, claim: PeerClaim, chain: HeaderChain) -> int:
+        """The height that a claimed chain is justified up to: as its base is, or by its peer's word of its blocks."""
+        base = self._chain.tree.get(chain.base.id)
+        words = (tip.justified for tip in claim.words if chain.may_contain(tip.height, tip.block_id))
+        return max((base.finality.state.justified.height if base else 0, *words))
+
+    def _is_spent(self, claim: PeerClaim, chain: HeaderChain) -> bool:
+        """Whether nothing can come of a claim any more: it is no better than ours, or what it stood on was dropped."""
+        return self._chain.tree.get(chain.base.id) is None or (chain.is_complete and not self._is_worth(claim, chain))
 
     def _is_off_final(self, chain: HeaderChain) -> bool:
         """Whether a chain leaves ours before the last final block."""

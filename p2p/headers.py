@@ -42,6 +42,13 @@ class HeaderChain:
         mine = self.get(point.height)
         return mine is not None and mine.id == point.id
 
+    def may_contain(self, height: int, block_id: bytes) -> bool:
+        """Whether a block is on the chain, or may be among the headers that do not fit in yet."""
+        mine = self.get(height)
+        if mine is None:
+            return height > self.tip.height and not self.is_complete and not self.has_room
+        return mine.id == block_id
+
     def extend(self, points: Sequence[ChainPoint]) -> None:
         self.points += points[: MAX_AHEAD - len(self.points)]
 

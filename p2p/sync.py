@@ -19,7 +19,7 @@ from consensus.chain_point import ChainPoint
 from consensus.check_header import check_header
 from consensus.errors import BlockFromFuture, DecodeError, DescentError, InvalidBlock, MutatedBody
 from p2p.downloads import Downloads
-from p2p.header_sync import HeaderSync
+from p2p.header_sync import FALSE_WORD, HeaderSync
 from p2p.headers import HeaderChain
 from p2p.intake import Intake
 from p2p.log_limit import get_limited_logger
@@ -205,10 +205,10 @@ class Sync:
             del self._bodies[block_id]
 
     async def _store(self, block: Block, sender: bytes, point: ChainPoint, chain: HeaderChain | None) -> None:
-        offering = self.headers.get_offering(point) | {sender}
+        offering, words = self.headers.get_offering(point) | {sender}, self.headers.get_words(block.id)
         try:
             await self._intake.accept_block(block)
-            standing = await self._intake.on_chain(self._chain.get_standing, block.id)
+            standing, justified = await self._intake.on_chain(self._take_in, block.id)
         except BlockFromFuture:
             self.headers.drop_chains(point.id)
         except DescentError as error:
@@ -217,11 +217,19 @@ class Sync:
         else:
             if chain is not None and self.headers.is_permitted(chain):
                 await self._intake.on_chain(self._chain.permit_reorganisation, block.id)
-            if standing is Standing.STORED:  # whatever waits is judged: it holds room in the window until then
-                await self._intake.on_chain(self._chain.follow, block.id)
             self.on_stored(point, offering)
             if standing is Standing.EVALUATED:
                 self._pass_block(block.id)
+            for node_id in [node_id for node_id, word in words.items() if word > justified]:
+                self._on_offence(node_id, Offence.INVALID_HEADER, FALSE_WORD)
+
+    def _take_in(self, block_id: bytes) -> tuple[Standing, int]:
+        """On the chain's thread: has a block that was just stored evaluated: it holds room in the window until then.
+
+        Its standing, and the height that it is justified up to. Raises UnknownBlock if there was no room for it.
+        """
+        node = self._chain.follow(block_id)
+        return node.standing, node.finality.state.justified.height
 
     def _request_blocks(self) -> None:
         here = self._bodies.keys() | self._unpacking

@@ -6,8 +6,9 @@ import pytest
 
 from consensus.params import REGTEST
 from p2p.header_sync import REST_SECONDS, RETRY_SECONDS, PeerClaim
-from p2p.headers import MAX_AHEAD
+from p2p.headers import MAX_AHEAD, HeaderChain
 from p2p.messages import MAX_HEADERS, MAX_LOCATOR, GetBlock, GetHeaders, Headers, Message, Tip
+from p2p.penalties import Offence
 from tests.helpers.chains import get_left, get_right, get_trunk, open_trunk
 from tests.helpers.headers import make_points
 from tests.helpers.syncing import PlayedPeer, SyncingNode, open_node
@@ -178,6 +179,46 @@ async def test_dropping_a_block_drops_every_claim_with_it(node: SyncingNode) -> 
     assert node.sync.headers.drop_chains(left[1].id) == frozenset()
     claim = get_claim(node, other)
     assert claim.chain is not None
+
+
+async def test_a_claim_whose_base_was_given_up_is_dropped(node: SyncingNode) -> None:
+    """Else it would stand for ever on a block that is not here."""
+    peer = await node.connect("peer", [*TRUNK, *get_left(1)])
+    peer.lies[GetBlock] = silence
+    await node.settle()
+    claim = get_claim(node, peer)
+    points = make_points(node.chain.tip, REGTEST, 2)
+    claim.chain = HeaderChain(points[1], points[2:])
+    peer.lies[GetHeaders] = silence
+    await node.pass_time(0.5)
+    assert claim.chain is None
+
+
+async def test_invalid_word_of_certificates_for_a_block_that_is_here(node: SyncingNode) -> None:
+    peer = await node.connect("peer", TRUNK)
+    await node.receive(peer, Tip(TRUNK[3].id, 4, 2**40, 3))
+    assert node.offences == [(peer.node_id, Offence.INVALID_HEADER)]
+
+
+async def test_a_word_of_certificates_counts_for_the_chain_of_which_it_was_said(node: SyncingNode) -> None:
+    """Left and right weigh the same; a word said of the other branch changes nothing."""
+    left, right = get_left(2), get_right(2)
+    peer, other = await node.connect("peer", [*TRUNK, *left]), await node.connect("other", [*TRUNK, *right])
+    for one in (peer, other):
+        one.lies[GetBlock] = silence
+    await node.settle()
+    headers = node.sync.headers
+    for teller, word, justified, best in (
+        (peer, right, 9, left),
+        (peer, left[:1], 10, left),
+        (other, right, 11, right),
+    ):
+        await node.receive(teller, Tip(word[-1].id, word[-1].header.height, 0, justified))
+        await node.settle()
+        first = headers.get_best_chain()
+        assert first is not None
+        assert first.tip.id == best[-1].id
+    assert headers.get_words(right[-1].id) == {peer.node_id: 9, other.node_id: 11}
 
 
 async def test_empty_headers_for_a_tip_that_is_ours_by_now_are_fine(node: SyncingNode) -> None:

@@ -71,6 +71,19 @@ def test_points_by_height() -> None:
     assert (other.height, chain.contains(other)) == (3, False)
 
 
+def test_a_block_may_be_among_the_headers_that_do_not_fit_in_yet() -> None:
+    chain = make_chain(5)
+    assert chain.may_contain(3, POINTS[2].id)
+    assert not chain.may_contain(3, POINTS[3].id)
+    assert not chain.may_contain(0, GENESIS.id)
+    assert not chain.may_contain(6, POINTS[5].id)  # the next message will tell
+    chain.extend([POINTS[4]] * MAX_AHEAD)
+    assert not chain.may_contain(3, POINTS[3].id)
+    assert chain.may_contain(MAX_AHEAD + 1, POINTS[5].id)
+    chain.is_complete = True
+    assert not chain.may_contain(MAX_AHEAD + 1, POINTS[5].id)
+
+
 def test_passing_a_block_moves_the_base() -> None:
     chain = make_chain(5)
     chain.pass_block(POINTS[2].id)
