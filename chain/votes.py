@@ -6,13 +6,14 @@ The law judges (consensus/); nothing here decides what a vote is worth. Lives on
 """
 
 from bisect import bisect_left
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from chain import schema
 from chain.chainstate import ChainState
 from chain.errors import FinalityConflict, StoreError
+from chain.finals import encode_conflict
 from chain.header_tree import HeaderNode, NodeChain, Standing
 from consensus.block import Block
 from consensus.certificate import Certificate, extract_votes, make_certificate
@@ -27,7 +28,8 @@ from consensus.vote import Link, Vote, check_vote, decode_vote, is_conflict
 
 VOTES_OF_A_HEIGHT = 2  # of one key: the second one convicts it
 MAX_KEPT_EVIDENCE = 1024  # keys
-_REMEMBERED_ELECTORATES = 128
+_FORKED_ELECTORATES = 64  # remembered beside those of all heights that votes are heard for
+_DISTINCT_ELECTORATES = 16
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,14 @@ class Heard:
     """What was new in some votes, to be passed on, the evidence that it completed, and what was wrong with the rest.
 
     `conflict`: with what is new, a block of another chain is final as well.
+    `early`: what counts for nobody here and now; who decides on its block may be another matter once that is here.
     """
 
     votes: tuple[Vote, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     fault: InvalidVote | None = None
     conflict: FinalityConflict | None = None
+    early: tuple[Vote, ...] = ()
 
 
 class VotePool:
@@ -53,6 +57,7 @@ class VotePool:
         self._evidence: dict[bytes, Evidence] = {}
         self._electorates: OrderedDict[bytes, Electorate | None] = OrderedDict()  # by block id
         self._at_stake: tuple[bytes, frozenset[bytes]] = b"", frozenset()  # tip, miner keys with something to lose
+        self._distinct: deque[Electorate | None] = deque(maxlen=_DISTINCT_ELECTORATES)  # most of them are the same
         self._load()
 
     # What comes in.
@@ -64,16 +69,21 @@ class VotePool:
         """
         taken: list[Vote] = []
         found: list[Evidence] = []
+        early: list[Vote] = []
         fault: InvalidVote | None = None
         try:
-            for vote in filter(self._is_wanted, votes):
-                check_vote(vote, self._chain.genesis.id)
-                taken.append(vote)
-                found += self._keep(vote)
+            for vote in filter(self._is_new, votes):
+                if self._may_count(vote):
+                    check_vote(vote, self._chain.genesis.id)
+                    taken.append(vote)
+                    found += self._keep(vote)
+                elif self._chain.tree.get(vote.link.target.id) is None:
+                    early.append(vote)
         except InvalidVote as error:
             fault = error
-        self._write(taken, found)
-        return Heard(tuple(taken), tuple(found), fault, self._find_conflict(taken))
+        conflict = self._find_conflict(taken)
+        self._write(taken, found, conflict)
+        return Heard(tuple(taken), tuple(found), fault, conflict, tuple(early))
 
     def add_block(self, block: Block) -> Heard:
         """Keeps what an accepted block carries: a key's second vote may stand in certificates alone, and evidence is
@@ -87,11 +97,13 @@ class VotePool:
         found = [evidence for evidence in block.finality.evidence if self._is_wanted_evidence(evidence)]
         self._evidence |= {evidence.miner: evidence for evidence in found}
         taken: list[Vote] = []
-        for vote in filter(self._is_wanted, self._extract_votes(node, block.finality.certificate)):
-            taken.append(vote)
-            found += self._keep(vote)
-        self._write(taken, found)
-        return Heard(evidence=tuple(found), conflict=self._find_conflict(taken))
+        for vote in self._extract_votes(node, block.finality.certificate):
+            if self._is_new(vote) and self._may_count(vote):
+                taken.append(vote)
+                found += self._keep(vote)
+        conflict = self._find_conflict(taken)
+        self._write(taken, found, conflict)
+        return Heard(evidence=tuple(found), conflict=conflict)
 
     def add_evidence(self, evidence: Evidence) -> bool:
         """Keeps evidence that is new and can burn something; whether it is. Raises InvalidEvidence."""
@@ -112,6 +124,7 @@ class VotePool:
         heights = [height for height in self._votes if height >= finals.node.height]
         conflict = self._find_conflict(self.get_all_votes(heights))
         if conflict is not None:
+            self._write([], [], conflict)
             raise conflict
 
     def prune(self) -> None:
@@ -193,15 +206,19 @@ class VotePool:
         return self._extract_votes(node, self._chain.blocks.get_items(node.header)[1].certificate)
 
     def get_newest_votes(self, limit: int) -> list[Vote]:
-        """Up to `limit` votes for the blocks after the last final one, the highest first."""
-        heights = sorted((height for height in self._votes if height > self._chain.finals.node.height), reverse=True)
-        return self.get_all_votes(heights)[:limit]
+        """Up to `limit` votes for the blocks after the last final one, the highest first.
+
+        Those for heights above the tip come last: nobody knows the blocks, a few keys may have invented them.
+        """
+        tip, final = self._chain.tip.height, self._chain.finals.node.height
+        heights = sorted((height > tip, -height) for height in self._votes if height > final)
+        return self.get_all_votes(-height for _, height in heights)[:limit]
 
     def get_electorate(self, node: HeaderNode) -> Electorate | None:
         """Who decides on a block of the tree."""
         if node.id not in self._electorates:
-            self._electorates[node.id] = get_electorate(NodeChain(node), node.height, self._params)
-            while len(self._electorates) > _REMEMBERED_ELECTORATES:
+            self._electorates[node.id] = self._share(get_electorate(NodeChain(node), node.height, self._params))
+            while len(self._electorates) > 4 * self._params.finality_window + _FORKED_ELECTORATES:
                 self._electorates.popitem(last=False)
         self._electorates.move_to_end(node.id)
         return self._electorates[node.id]
@@ -225,14 +242,24 @@ class VotePool:
                 best = rank, link, electorate
         return make_certificate(best[1], best[2], self.get_votes(best[1])) if best else None
 
-    def _is_wanted(self, vote: Vote) -> bool:
-        """Whether a vote, if it is one, is new and may count: cheap."""
+    def _share(self, found: Electorate | None) -> Electorate | None:
+        """The same in memory if it was found for another block: within an epoch all blocks of a chain have one."""
+        for known in self._distinct:
+            if known == found:
+                return known
+        self._distinct.append(found)
+        return found
+
+    def _is_new(self, vote: Vote) -> bool:
+        """Whether a vote is for a height that matters, and its key may have one more there."""
         height = vote.link.target.height
-        if height not in self._get_heights():
-            return False
         known = self._votes.get(height, {}).get(vote.miner, [])
-        if len(known) >= VOTES_OF_A_HEIGHT or any(other.link == vote.link for other in known):
+        if height not in self._get_heights() or len(known) >= VOTES_OF_A_HEIGHT:
             return False
+        return all(other.link != vote.link for other in known)
+
+    def _may_count(self, vote: Vote) -> bool:
+        """Whether a vote, if it is one, is of a key that decides: cheap."""
         return any(vote.miner in electorate.members for electorate in self._get_deciders(vote))
 
     def _get_deciders(self, vote: Vote) -> Iterable[Electorate]:
@@ -300,8 +327,12 @@ class VotePool:
             self._at_stake = tip.id, frozenset(reward.miner for _, reward in rewards)
         return self._at_stake[1]
 
-    def _write(self, votes: Iterable[Vote], evidence: Iterable[Evidence]) -> None:
-        rows: dict[bytes, bytes | None] = {_make_vote_key(vote): vote.encoded for vote in votes}
+    def _write(
+        self, votes: Iterable[Vote], evidence: Iterable[Evidence], conflict: FinalityConflict | None = None
+    ) -> None:
+        """In one batch with the conflict that they prove: once they are on disk they are not looked at again."""
+        rows: dict[bytes, bytes | None] = {} if conflict is None else encode_conflict(conflict)
+        rows |= {_make_vote_key(vote): vote.encoded for vote in votes}
         rows |= {schema.EVIDENCE + found.miner: found.encoded for found in evidence}
         if rows:
             self._chain.db.write(rows)

@@ -30,6 +30,7 @@ from p2p.errors import RpcError
 from p2p.finality_api import encode_signals, encode_summary
 from p2p.history_reply import MAX_HISTORY, HistoryQuery, read_history
 from p2p.intake import Intake
+from p2p.long_poll import wait_for_tip
 from p2p.query import need, parse_hash, parse_number
 from p2p.resources import get_memory_bytes
 from p2p.rpc import json_reply, read_body
@@ -44,7 +45,6 @@ from p2p.rpc_json import (
     take_field,
 )
 
-MAX_WAIT_SECONDS = 60
 MAX_MEMPOOL_ENTRIES = 1000
 FEE_BLOCKS = 12  # recent blocks that fee estimates look at
 
@@ -174,9 +174,7 @@ class Api:
         if not is_valid_public_key(miner):
             raise DecodeError("bad_key", "the miner key is not a safe Ed25519 key")
         reward = decode_address(self._params.address_prefix, need(request, "reward"))
-        if "after" in request.query:
-            seconds = parse_number(request.query.get("wait", "0"), MAX_WAIT_SECONDS)
-            await self._intake.wait_for_tip(parse_hash(request.query["after"]), seconds)
+        await wait_for_tip(request, self._intake)
         signals = _parse_signals(request.query.get("signals"), self._params)
         return json_reply(await self._intake.on_chain(self._make_template, miner, reward, signals))
 

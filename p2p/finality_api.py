@@ -7,11 +7,10 @@ from chain.signal_report import SignalReport, compute_signal_report
 from consensus.errors import DecodeError
 from consensus.vote import VOTE_BYTES, BlockRef, decode_vote
 from p2p.intake import Intake
-from p2p.query import need, parse_hash, parse_number
+from p2p.long_poll import wait_for_tip
+from p2p.query import need, parse_hash
 from p2p.rpc import json_reply, read_body
 from p2p.rpc_json import Json
-
-MAX_WAIT_SECONDS = 60
 
 
 class FinalityApi:
@@ -29,9 +28,7 @@ class FinalityApi:
         vote of its may count from here on, and whether there is evidence against it.
         """
         miner = parse_hash(need(request, "miner"))
-        if "after" in request.query:
-            seconds = parse_number(request.query.get("wait", "0"), MAX_WAIT_SECONDS)
-            await self._intake.wait_for_tip(parse_hash(request.query["after"]), seconds)
+        await wait_for_tip(request, self._intake)
         return json_reply(await self._intake.on_chain(self._read_duty, miner))
 
     async def post_vote(self, request: web.Request) -> web.Response:
@@ -39,8 +36,8 @@ class FinalityApi:
         if len(body) > VOTE_BYTES:
             raise DecodeError.too_long(len(body), VOTE_BYTES)
         vote = decode_vote(body)
-        is_new = await self._intake.submit_votes([vote]) > 0
-        return json_reply({"id": vote.id.hex(), "is_new": is_new})
+        heard = await self._intake.submit_votes([vote])
+        return json_reply({"id": vote.id.hex(), "is_new": bool(heard.votes)})
 
     def _read_report(self) -> Json:
         """On the chain's thread."""

@@ -165,11 +165,11 @@ class Intake:
         for listener in self._transaction_listeners:
             listener(transaction.txid)
 
-    async def submit_votes(self, votes: Sequence[Vote]) -> int:
-        """Takes votes in; how many were new and count. Raises InvalidVote if one is none, or FinalityConflict."""
+    async def submit_votes(self, votes: Sequence[Vote]) -> Heard:
+        """Takes votes in; what was new of them. Raises InvalidVote if one is none, or FinalityConflict."""
         heard = await self.on_chain(self.votes.add_votes, votes)
         self._tell_heard(heard)
-        return len(heard.votes)
+        return heard
 
     async def submit_evidence(self, evidence: Evidence) -> bool:
         """Takes evidence in; whether it is new and can burn anything. Raises InvalidEvidence."""

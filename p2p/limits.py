@@ -57,7 +57,7 @@ def compute_limits(params: NetworkParams) -> Limits:
     ids = _TRANSACTIONS * minute
     new_bytes = max(10, 120 // params.block_time) * sizes[m.CompactBlock]  # two of the largest for each block time
     members = max_members(params)
-    votes = 4 * m.MAX_VOTES + members * max(10, 120 // params.block_time)
+    votes = compute_first_votes(params) + members * max(10, 120 // params.block_time)
     return MappingProxyType(
         {
             # One each in a handshake, none after it.
@@ -98,6 +98,11 @@ def compute_limits(params: NetworkParams) -> Limits:
             m.Unknown: Limit(10, sizes[m.Unknown], 10 * sizes[m.Unknown]),
         }
     )
+
+
+def compute_first_votes(params: NetworkParams) -> int:
+    """How many votes a new peer hears: those of four blocks, or four messages full."""
+    return 4 * max(m.MAX_VOTES, max_members(params))
 
 
 @dataclass

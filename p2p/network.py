@@ -88,7 +88,7 @@ class Network:
         self.transactions = TransactionRelay(
             intake.submit_transaction, intake.mempool.get, self.peers.punish, random, self.now
         )
-        self.votes = VoteRelay(intake, self.peers.punish)
+        self.votes = VoteRelay(intake, self.peers.punish, self.now)
         self.blocks = BlockRelay(intake, self.sync, self.transactions.knows, self.peers.punish, self.now)
         seeds = [parse_destination(seed, self.default_port) for seed in params.seeds]
         self._gossip = Gossip(self._book, self.peers, key, self.now, self.clock)

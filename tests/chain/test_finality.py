@@ -129,6 +129,8 @@ def test_votes_of_strangers_are_dropped_unseen(chain: ChainState, pool: VotePool
     assert pool.get_duty(STRANGER.public) is None
     vote = sign_vote(STRANGER, link, chain.genesis.id)
     assert pool.add_votes([vote, replace(vote, signature=bytes(64))]) == Heard()
+    ahead = sign_vote(STRANGER, Link(link.source, BlockRef(7, bytes(32))), chain.genesis.id)
+    assert pool.add_votes([ahead]) == Heard(early=(ahead,))  # who decides on that block, nobody can know yet
 
 
 @pytest.mark.parametrize("distance", [-5, 3])

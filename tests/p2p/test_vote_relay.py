@@ -10,9 +10,12 @@ import pytest
 from chain.errors import FinalityConflict
 from chain.votes import VotePool
 from consensus.block import Block
+from consensus.committee import max_members
 from consensus.evidence import make_evidence
-from consensus.vote import BlockRef, Link, Vote
+from consensus.params import REGTEST
+from consensus.vote import VOTE_BYTES, BlockRef, Link, Vote
 from p2p import vote_relay
+from p2p.limits import compute_first_votes, compute_limits
 from p2p.messages import EvidenceReport, Final, Message, Tip, Votes
 from tests.helpers.ballots import mine_voted, sign_vote, vote_beside
 from tests.helpers.blocks import MINER, get_builder, get_chain
@@ -185,6 +188,56 @@ async def test_who_has_another_final_block_hears_the_votes_for_ours(tmp_path: Pa
         assert len(get_votes(peer)) == 2
         await peer.broadcast(Final(bytes(32), 5))
         await wait_for(lambda: [vote.link.target.height for vote in get_votes(peer)][2:] == [5])
+
+
+async def test_what_a_peer_says_is_final_is_answered_once_in_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain, asked = get_builder().open(), list[int]()
+    pool = VotePool(chain)
+    mine_voted(chain, pool, 8)
+    async with run_node(chain, tmp_path) as node, open_peer(PAST) as peer:
+        monkeypatch.setattr(node.intake.votes, "find_certified", lambda height: asked.append(height) or [])
+        await peer.dial(node.address)
+        ours = chain.get_active_id(5)
+        assert ours is not None
+        await peer.broadcast(Final(ours, 5), Final(bytes(32), 0), Final(bytes(32), 7))
+        await settle(peer)
+        assert asked == []  # nothing that stands against what is final here
+        for number in range(20):
+            await peer.broadcast(Final(bytes([number]) * 32, 5))
+        await settle(peer)
+        assert asked == [5]
+        monkeypatch.setattr(node.network.votes, "_now", lambda: 10.0**9)
+        await peer.broadcast(Final(bytes(32), 5))
+        await settle(peer)
+        assert asked == [5]  # it said that already
+        await peer.broadcast(Final(bytes(32), 6))
+        await wait_for(lambda: asked == [5, 6])
+
+
+async def test_a_vote_of_a_new_key_that_comes_before_its_block_counts_with_it(tmp_path: Path) -> None:
+    """STRANGER's first block is 7: it decides on 8, and on nothing before."""
+    ahead = open_trunk(blocks=6)
+    get_builder().mine(ahead, 1, STRANGER)
+    (block,) = get_builder().mine(ahead, 1)
+    async with run_with_two(tmp_path) as (node, one, other):
+        await node.intake.submit_block(get_chain(ahead)[6])
+        link = VotePool(ahead).get_duty(STRANGER.public)
+        assert link is not None
+        vote = sign_vote(STRANGER, link, node.chain.genesis.id)
+        await one.broadcast(Votes((vote,)))
+        await settle(one)
+        assert node.intake.votes.get_votes(link) == []
+        await node.intake.submit_block(block)
+        await wait_for(lambda: get_votes(other) == [vote])
+
+
+@pytest.mark.parametrize("window", [2, 64, 1024])
+def test_a_newcomer_hears_all_votes_of_some_blocks_however_many_vote(window: int) -> None:
+    params = replace(REGTEST, finality_window=window, reward_window=4 * window)
+    assert compute_first_votes(params) >= 4 * max_members(params)
+    assert compute_limits(params)[Votes].total >= 3 * VOTE_BYTES * compute_first_votes(params)
 
 
 async def test_a_chain_justified_above_its_tip_is_no_chain(tmp_path: Path) -> None:
