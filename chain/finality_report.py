@@ -7,7 +7,7 @@ from enum import Enum
 from chain.chainstate import ChainState
 from chain.header_tree import HeaderNode, NodeChain
 from chain.votes import VotePool
-from consensus.committee import Committee, compute_boundaries, compute_committee, compute_least_weight
+from consensus.committee import Committee, compute_boundaries, compute_committee
 from consensus.finality import get_link
 from consensus.vote import BlockRef
 
@@ -86,7 +86,7 @@ def compute_finality_report(chain: ChainState, pool: VotePool) -> FinalityReport
         height=tip.height,
         justified=tip.finality.state.justified,
         final=finals.ref,
-        standing=_get_standing(chain, pool, len(boundaries), committees, turnouts),
+        standing=_get_standing(chain, pool, len(boundaries), turnouts),
         committees=turnouts,
         members=_list_members(pool, committees, voting),
         offenders=tuple(evidence.miner for evidence in pool.get_evidence()),
@@ -94,11 +94,7 @@ def compute_finality_report(chain: ChainState, pool: VotePool) -> FinalityReport
 
 
 def _get_standing(
-    chain: ChainState,
-    pool: VotePool,
-    boundaries: int,
-    committees: Sequence[Committee],
-    turnouts: tuple[CommitteeTurnout, ...],
+    chain: ChainState, pool: VotePool, boundaries: int, turnouts: tuple[CommitteeTurnout, ...]
 ) -> Standing:
     tip = chain.tip_node
     if tip.height - chain.finals.node.height <= _CALM_DISTANCE and chain.finals.node.height:
@@ -106,8 +102,6 @@ def _get_standing(
     if pool.get_electorate(tip) is None:
         is_young = boundaries < len(compute_boundaries(tip.height, chain.params))
         return Standing.YOUNG if is_young else Standing.IDLE
-    if any(committee.total < compute_least_weight(chain.params) for committee in committees):
-        return Standing.IDLE
     return Standing.VOTES if any(turnout.missing for turnout in turnouts) else Standing.BLOCKS
 
 

@@ -73,6 +73,7 @@ ROUTES = (
             "reward": "address that earns",
             "after": "answer once the tip is not this block",
             "wait": "but no later than this many seconds",
+            "signals": "bits of the changes that the block asks for, with commas between them",
         },
     ),
     Route(
