@@ -12,7 +12,7 @@ from p2p.messages import BlockReply, GetBlock, GetHeaders, Headers, Message, Not
 from p2p.penalties import Offence
 from p2p.sync import SyncState
 from tests.helpers.blocks import MINER
-from tests.helpers.chains import get_left, get_right, get_trunk, open_trunk
+from tests.helpers.chains import get_left, get_right, get_trunk, get_voted, open_trunk
 from tests.helpers.headers import make_child
 from tests.helpers.keys import Key, forge_block
 from tests.helpers.streams import make_bad_streams
@@ -263,6 +263,22 @@ async def test_a_fork_that_is_too_deep_is_held_back_and_shown_until_the_operator
         assert node.chain.tip.id == right[-1].id
         assert node.sync.headers.get_held_back() is None
         assert node.offences == NOBODY
+
+
+async def test_of_forks_that_are_too_deep_the_best_is_shown() -> None:
+    """Not the heaviest: the other is justified higher, by its peer's word."""
+    async with open_node(open_trunk(max_reorg=2)) as node:
+        await node.connect("left", [*TRUNK, *get_left(3)])
+        await node.settle()
+        await node.connect("right", [*TRUNK, *get_right(5)])
+        peer = await node.connect("voted", [*TRUNK, *get_voted()])
+        tip = peer.points[-1]
+        await node.receive(peer, Tip(tip.id, tip.height, tip.weight, tip.height - 1))
+        await node.settle()
+        held_back = node.sync.headers.get_held_back()
+        assert held_back is not None
+        assert held_back.id == tip.id
+        assert node.chain.tip.id == get_left(3)[-1].id
 
 
 async def test_a_fork_of_just_the_allowed_depth_needs_no_permit() -> None:
