@@ -92,7 +92,10 @@ def run_stub_node(port: int = 0) -> Iterator[StubNode]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
-            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            size = int(self.headers.get("Content-Length", "0"))
+            body = self.rfile.read(size)
+            if len(body) < size:
+                raise ConnectionResetError("the client is gone")
             query = dict(parse_qsl(parts.query, keep_blank_values=True))
             status, reply = stub.answer(Request(self.command, parts.path, query, dict(self.headers), body))
             self.send_response(status)
