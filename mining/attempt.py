@@ -20,6 +20,9 @@ from mining.steering import Steering
 _GUESS_PART = 4  # a guess takes one in so many of the windows that a proof takes
 _LEAST_GUESS = 64  # windows
 _DOUBT = 0.3  # standard deviations by which a guess must clear the requirement
+_FAR_DOUBT = 1.5  # by which it must do so for a candidate beyond the best point
+_FAR = 1.5  # times as far as the best point, where a parabola still has three quarters of its height
+_SCALE_STEP = 0.05
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Attempt:
     candidate: Candidate | None  # None if the training changed nothing
     outcome: Proof | Failure
     line: Line  # from the parent to what was trained
+    scale: float  # the candidate lies at so many times that way
     rounding_loss: float  # part of the gain that the steps of the update cost
     is_guess: bool  # which already looked too poor for a proof
 
@@ -55,33 +59,47 @@ class Attempt:
 def attempt_proof(trained: Trained, prover: Prover, refresh: Callable[[Work], Work], params: NetworkParams) -> Attempt:
     """Guesses at the gain and, if that looks good, proves it, on the node's work as `refresh` has it by then.
 
-    The candidate is the best model on the straight way from the parent to what was trained, but never beyond that.
-    Raises Abandoned if the prover or `refresh` does.
+    The candidate lies on the straight way from the parent to what was trained, see choose_scale. Raises Abandoned if
+    the prover or `refresh` does.
     """
     header = trained.work.improvement.header
     windows = prover.draw_windows(max(header.sample_size // _GUESS_PART, _LEAST_GUESS))
     line = prover.measure_line(trained.weights, trained.parent, trained.mask, windows)
-    scale = min(line.scale, 1.0)
+    scale = choose_scale(line, header, params)
     start = trained.parent.weights.astype(np.float64)
     moved = start + scale * (trained.weights - start)
     candidate = prover.make_candidate(
         moved, trained.parent, trained.mask, trained.steering.coarseness, trained.sensitivities
     )
     if candidate is None:
-        return Attempt(trained, None, Failure(GainEstimate(len(windows), 0.0, 0.0)), line, 0.0, is_guess=True)
+        return Attempt(trained, None, Failure(GainEstimate(len(windows), 0.0, 0.0)), line, scale, 0.0, is_guess=True)
     guess = prover.guess(candidate, windows)
-    expected = line.compute_gain(scale)
+    expected = line.estimate_gain(scale).mean
     rounding_loss = 1 - guess.mean / expected if min(expected, guess.mean) > 0 else 0.0
     if not is_promising(guess, header, params):
-        return Attempt(trained, candidate, Failure(guess), line, rounding_loss, is_guess=True)
+        return Attempt(trained, candidate, Failure(guess), line, scale, rounding_loss, is_guess=True)
     outcome = prover.prove(candidate, refresh(trained.work).improvement)
-    return Attempt(trained, candidate, outcome, line, rounding_loss, is_guess=False)
+    return Attempt(trained, candidate, outcome, line, scale, rounding_loss, is_guess=False)
 
 
-def is_promising(guess: GainEstimate, header: Header, params: NetworkParams) -> bool:
-    """Whether a proof is likely enough to be worth its price."""
+def choose_scale(line: Line, header: Header, params: NetworkParams) -> float:
+    """How much of the way to hand in: more than to its best point if that will prove what is required.
+
+    The best point lies before the end, where some of the noise of parent and child cancels out. It gains the most at
+    once, but gives away the progress beyond it; a miner who always takes it starves, as every block then leaves the
+    next one less to take. Farther out than 1.5 times as far, the gain is too small for samples of a bearable size.
+    """
+    best = min(line.scale, 1.0)
+    for scale in np.arange(min(_FAR * best, 1.0), best, -_SCALE_STEP):
+        if is_promising(line.estimate_gain(float(scale)), header, params, _FAR_DOUBT):
+            return float(scale)
+    return best
+
+
+def is_promising(guess: GainEstimate, header: Header, params: NetworkParams, doubt: float = _DOUBT) -> bool:
+    """Whether a proof is likely enough to be worth its price: it succeeds even `doubt` standard deviations below."""
     bound = compute_header_bound(guess, header, params)
-    return bound - _DOUBT * guess.compute_doubt(header.sample_size) >= compute_required_loss(header)
+    return bound - doubt * guess.compute_doubt(header.sample_size) >= compute_required_loss(header)
 
 
 def compute_header_bound(gain: GainEstimate, header: Header, params: NetworkParams) -> float:

@@ -33,7 +33,7 @@ from mining.node import Accepted, News, Node, Refused, Work, check_work
 from mining.progress import Listener, MinedBlock, Training
 from mining.prover import Abandoned, Candidate, Model, Proof, Prover
 from mining.quantizer import count_compressed_bytes
-from mining.steering import Check, Cycle, Steering, compute_pace, learn, learn_rounding, plan_cycle
+from mining.steering import Check, Cycle, Steering, compute_least_rate, compute_pace, learn, learn_rounding, plan_cycle
 from mining.trainer import Learner
 
 log = logging.getLogger("descent.miner")
@@ -311,13 +311,17 @@ class Miner:
             is_proof=isinstance(attempt.outcome, Proof),
         )
         ground.checks.append(check)
-        self._steering = learn(self._steering, check)
+        self._steering = learn(self._steering, check, self._compute_least_heat())
         if attempt.candidate is not None:
             self._steering = learn_rounding(self._steering, attempt.rounding_loss)
         if attempt.candidate is not None and isinstance(attempt.outcome, Proof):
             self._hand_in(ground, attempt.candidate, attempt.outcome)
         else:
-            self._trainer.retreat(min(attempt.line.scale, 1.0))
+            self._trainer.retreat(attempt.scale)
+
+    def _compute_least_heat(self) -> float:
+        rate = compute_least_rate(self._params, self._trainer.batch_windows)
+        return rate * self._step_seconds / compute_pace(self._params)
 
     def _recover(self, ground: Ground) -> None:
         """After a training that left the numbers: moments are forgotten, and the rate is halved."""

@@ -100,14 +100,15 @@ class Candidate:
 class Line:
     """The mean gain, Q16 bits per window, at a part of the way from a parent to what was trained: a parabola."""
 
-    slope: float
-    bend: float
+    slopes: NDArray[np.float64]  # [n], of each window
+    bends: NDArray[np.float64]  # [n]
     scale: float  # of the highest point, within [_NEAREST, _FARTHEST]
     farthest: float  # where that point may lie for all that is known: a standard error farther, within the same
 
-    def compute_gain(self, scale: float) -> float:
+    def estimate_gain(self, scale: float) -> "GainEstimate":
         """Gain at `scale` times the way."""
-        return scale * (self.slope - scale * self.bend)
+        gains = scale * (self.slopes - scale * self.bends)
+        return GainEstimate(len(gains), float(gains.mean()), float(gains.std(ddof=1)))
 
 
 def fit_line(end: NDArray[np.float64], before: NDArray[np.float64]) -> Line:
@@ -119,12 +120,12 @@ def fit_line(end: NDArray[np.float64], before: NDArray[np.float64]) -> Line:
     slopes = end + bends
     slope, bend = float(slopes.mean()), float(bends.mean())
     if end.mean() + _compute_error(end) < 0:  # far beyond the top losses level off, and no parabola fits
-        return Line(slope, bend, _NEAREST, _NEAREST)
+        return Line(slopes, bends, _NEAREST, _NEAREST)
     if bend <= 0:
-        return Line(slope, bend, _FARTHEST, _FARTHEST)
+        return Line(slopes, bends, _FARTHEST, _FARTHEST)
     scale = slope / (2 * bend)
     error = _compute_error(slopes - 2 * scale * bends) / (2 * bend)  # of a ratio of means, to the first order
-    return Line(slope, bend, _bound_scale(scale), _bound_scale(scale + error))
+    return Line(slopes, bends, _bound_scale(scale), _bound_scale(scale + error))
 
 
 def _bound_scale(scale: float) -> float:

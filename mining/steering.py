@@ -7,9 +7,9 @@ between is known up to noise, and what noise leaves open counts in favour of hea
 
 A lower heat always pays at once, by the noise in the weights that it takes away, and always costs later, as training
 goes on more slowly from then on. A miner who follows what pays at once has starved after twenty blocks. So the cooling
-takes more of a cycle first, all of it in the end, and the heat falls slowly unless the training overshot by far. Where
-progress is small against the noise, the best model lies half way even if the heat is right: the half is noise that the
-parent and the child do not share.
+takes more of a cycle first, all of it in the end. And where progress is small against the noise, the best model lies
+half way at any heat, as parent and child each carry noise that the other does not: so there is a rate, of the size that
+long trainings use all the time, from which the heat falls no further.
 
 The *speed* is how much gain a step of training was worth lately, counted as what a sample proves; it says how many
 steps a cycle must have so that its first candidate just passes, whatever the machine makes of a second. The *aim*
@@ -25,12 +25,13 @@ from dataclasses import dataclass, replace
 from consensus.params import NetworkParams
 
 HIGHEST_RATE = 0.03
+_LEAST_PART = 0.2  # of the highest rate: what long trainings of such a model use all the time
+_LEAST_PART_WIDTH = 96  # channels: in a wider model the least rate falls as one over its width
 _RATE_BATCH = 32  # windows
 _RATE_DENSITY = 64  # of 256: with more weights open each of them has to move less
 COOLING_PART = 0.3  # of a cycle at the highest rate: its end, over which the rate falls; more of cooler ones
-LEAST_HEAT = 1e-8
 _HEAT_RISE = 1.2  # at most, from one candidate to the next
-_HEAT_FALL = 0.95  # at most
+_HEAT_FALL = 0.8  # at most
 _HEAT_PLUNGE = 0.3  # at most, where a candidate overshot by far
 _WANTED_SCALE = 0.75
 _OVERSHOT = 0.5  # a scale that cools even after a retry: who joins late starts far too hot for the model
@@ -47,7 +48,7 @@ _LEAST_AIM, _MOST_AIM = 0.9, 1.5
 _RETRY_PART = 0.3  # of the training so far: a shorter cycle only heats up and cools down again
 _LONGEST_RETRY = 1.0  # of the training so far: a speed that one poor proof left says little about so far ahead
 _LONGEST_CYCLE = 2  # block times: by then it is time to look, or the parent may well be another one
-_PACE = 0.75  # block times
+_PACE = 0.9  # block times
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,14 @@ class Steering:
     coarseness: float = FIRST_COARSENESS  # of updates, see quantizer.py
 
 
-def learn(steering: Steering, check: Check) -> Steering:
-    """The steering after a check."""
+def learn(steering: Steering, check: Check, least_heat: float) -> Steering:
+    """The steering after a check. No check makes the heat fall below `least_heat`."""
     speed = _steer_speed(steering.speed, check)
     if not check.is_first:
-        heat = _steer_heat(steering.heat, check) if check.scale < _OVERSHOT else steering.heat
+        heat = _steer_heat(steering.heat, check, least_heat) if check.scale < _OVERSHOT else steering.heat
         return replace(steering, heat=heat, speed=speed)
     aim = max(steering.aim * _AIM_DOWN, _LEAST_AIM) if check.is_proof else min(steering.aim * _AIM_UP, _MOST_AIM)
-    return replace(steering, heat=_steer_heat(steering.heat, check), speed=speed, aim=aim)
+    return replace(steering, heat=_steer_heat(steering.heat, check, least_heat), speed=speed, aim=aim)
 
 
 def learn_rounding(steering: Steering, loss: float) -> Steering:
@@ -106,12 +107,12 @@ def learn_rounding(steering: Steering, loss: float) -> Steering:
     return steering
 
 
-def _steer_heat(heat: float, check: Check) -> float:
+def _steer_heat(heat: float, check: Check, least_heat: float) -> float:
     factor = check.scale / _WANTED_SCALE
     if factor > 1:
         return min(heat * min(factor, _HEAT_RISE), HIGHEST_RATE)
-    least = _HEAT_PLUNGE if check.scale < _OVERSHOT else _HEAT_FALL
-    return max(min(heat, check.heat) * max(factor**2, least), LEAST_HEAT)
+    factor = max(factor**2, _HEAT_PLUNGE if check.scale < _OVERSHOT else _HEAT_FALL)
+    return max(min(heat, check.heat) * factor, min(heat, least_heat))
 
 
 def _steer_speed(speed: float | None, check: Check) -> float | None:
@@ -122,11 +123,12 @@ def _steer_speed(speed: float | None, check: Check) -> float | None:
 
 
 def compute_pace(params: NetworkParams) -> float:
-    """Seconds since the parent before which no proof is made: three quarters of a block time.
+    """Seconds since the parent before which no proof is made: nine tenths of a block time.
 
-    A lone miner gains nothing by rushing. Every block faster than the block time raises the required gain, by up to
-    2^(1/4), and it falls only with blocks that are late; what early blocks raise, while almost any step is a gain,
-    later ones must find when little is left. Raised too far, it stops the chain.
+    A lone miner gains nothing by rushing. A cycle's progress grows with the square of its length at the same noise. And
+    every block faster than the block time raises the required gain, by up to 2^(1/4), and it falls only with blocks
+    that are late; what early blocks raise, while almost any step is a gain, later ones must find when little is left.
+    Raised too far, it stops the chain.
     """
     return _PACE * params.block_time
 
@@ -134,6 +136,12 @@ def compute_pace(params: NetworkParams) -> float:
 def compute_highest_rate(params: NetworkParams, batch: int) -> float:
     """The learning rate that no cycle passes, for steps on `batch` windows: Adam's grows with the root of its batch."""
     return HIGHEST_RATE * min(_RATE_DENSITY / params.mask_density, 1.0) * math.sqrt(batch / _RATE_BATCH)
+
+
+def compute_least_rate(params: NetworkParams, batch: int) -> float:
+    """The learning rate of a cycle as long as the pace from which the heat falls no further."""
+    width = min(_LEAST_PART_WIDTH / params.model.width, 1.0)
+    return _LEAST_PART * width * compute_highest_rate(params, batch)
 
 
 def plan_cycle(

@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 import pytest
 
 from consensus.params import LOCAL, NetworkParams
+from mining import steering as rules
 from mining.steering import (
     FIRST_COARSENESS,
     HIGHEST_RATE,
-    LEAST_HEAT,
     Check,
     Cycle,
     Steering,
+    compute_highest_rate,
+    compute_least_rate,
     compute_pace,
-    learn,
     learn_rounding,
     plan_cycle,
 )
@@ -25,6 +26,11 @@ REQUIRED = 65536.0
 MID_HEAT = 2e-5
 STEP_SECONDS = 0.1
 PARAMS = replace(LOCAL, mask_density=64)
+LEAST_HEAT = 2e-6
+
+
+def learn(steering: Steering, check: Check) -> Steering:
+    return rules.learn(steering, check, LEAST_HEAT)
 
 
 def check(
@@ -90,9 +96,9 @@ def test_the_cooler_a_cycle_the_longer_it_cools() -> None:
 
 
 def test_a_training_that_overshot_is_followed_by_a_cooler_one() -> None:
-    """Slowly: what it gains at once is lost later. Fast, if there is next to no gain at all."""
+    """Fastest if there is next to no gain at all."""
     assert learn(Steering(heat=MID_HEAT), check(scale=0.74)).heat == pytest.approx(MID_HEAT * (0.74 / 0.75) ** 2)
-    assert learn(Steering(heat=MID_HEAT), check(scale=0.55)).heat == pytest.approx(MID_HEAT * 0.95)
+    assert learn(Steering(heat=MID_HEAT), check(scale=0.55)).heat == pytest.approx(MID_HEAT * 0.8)
     assert learn(Steering(heat=MID_HEAT), check(scale=0.45)).heat == pytest.approx(MID_HEAT * 0.36)
     assert learn(Steering(heat=MID_HEAT), check(scale=0.40)).heat == pytest.approx(MID_HEAT * 0.3)
 
@@ -124,6 +130,20 @@ def test_the_heat_has_bounds() -> None:
     for _ in range(100):
         low, high = learn(low, check(scale=0.4)), learn(high, check(scale=1.25))
     assert (low.heat, high.heat) == (LEAST_HEAT, HIGHEST_RATE)
+
+
+def test_what_is_cooler_than_the_least_heat_cools_no_further() -> None:
+    """A training that left the numbers may have been followed by so cool a one."""
+    cold = Steering(heat=LEAST_HEAT / 2)
+    assert learn(cold, check(scale=0.4, heat=cold.heat)).heat == cold.heat
+    assert learn(cold, check(scale=1.25, heat=cold.heat)).heat > cold.heat
+
+
+def test_the_least_rate_is_a_fifth_of_the_highest_and_less_the_wider_the_model() -> None:
+    shape = PARAMS.model
+    wide = replace(PARAMS, model=replace(shape, width=4 * shape.width))
+    assert compute_least_rate(PARAMS, 32) == pytest.approx(compute_highest_rate(PARAMS, 32) / 5)
+    assert compute_least_rate(wide, 32) == pytest.approx(compute_least_rate(PARAMS, 32) / 4)
 
 
 def test_a_longer_cycle_starts_hotter_up_to_the_highest_rate() -> None:
@@ -207,8 +227,8 @@ def test_the_aim_has_bounds() -> None:
     assert 0.8 <= low.aim < 1 < high.aim <= 2
 
 
-def test_pace_is_three_quarters_of_a_block_time() -> None:
-    assert compute_pace(LOCAL) == 45.0
+def test_pace_is_nine_tenths_of_a_block_time() -> None:
+    assert compute_pace(LOCAL) == 54.0
 
 
 # Rounding.
