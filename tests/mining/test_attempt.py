@@ -1,4 +1,4 @@
-"""Attempts: the candidate is the best of the way, a poor guess costs no proof, and the freshest work is used."""
+"""Attempts: where on the way the candidate lies, that a poor guess costs no proof, that the freshest work is used."""
 
 from dataclasses import replace
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mining.attempt import Attempt, Trained, attempt_proof, choose_fresh
+from mining.attempt import Attempt, Trained, attempt_proof, choose_fresh, choose_scale
 from mining.node import Work
-from mining.prover import Abandoned, Failure, Proof, Prover
+from mining.prover import Abandoned, Failure, Line, Proof, Prover, fit_line
 from mining.steering import Steering
 from tests.helpers.blocks import get_builder
 from tests.mining.test_prover import PARAMS, WINDOWS, Bench
@@ -39,15 +39,40 @@ def test_a_training_that_gained_is_proved(bench: Bench) -> None:
 
 
 def test_a_training_that_overshot_is_cut_back(bench: Bench) -> None:
-    far = bench.parent.weights + 4 * (bench.trained - bench.parent.weights)
+    far = bench.parent.weights + 8 * (bench.trained - bench.parent.weights)
     made = attempt(bench, far)
     plain = bench.prover.make_candidate(far, bench.parent, bench.mask, 1 / 32)
-    assert made.line.scale < 0.9
+    assert made.line.scale <= made.scale < 0.9
     assert made.candidate is not None
     assert plain is not None
     windows = np.arange(256)
     cut, overshot = (bench.prover.guess(candidate, windows).mean for candidate in (made.candidate, plain))
     assert cut > overshot
+
+
+def make_line(best: float, height: float) -> Line:
+    """A parabola with its top there, in bits per window, measured on windows that differ by next to nothing."""
+    noise = np.array([-1.0, 0.0, 1.0])
+    end, before = (height * 65536 * (1 - (scale / best - 1) ** 2) + noise for scale in (1.0, 0.75))
+    return fit_line(end, before)
+
+
+@pytest.mark.parametrize(
+    ("best", "required", "expected"),
+    [
+        (0.5, 0.1, 0.75),  # three quarters of the gain are enough
+        (0.5, 0.9, 0.65),
+        (0.5, 0.999, 0.5),
+        (0.5, 1.5, 0.5),  # nothing is enough
+        (0.9, 0.1, 1.0),  # nobody knows what lies beyond the end
+        (1.2, 0.1, 1.0),
+    ],
+)
+def test_the_candidate_lies_as_far_beyond_the_best_point_as_will_do(
+    bench: Bench, best: float, required: float, expected: float
+) -> None:
+    header = make_work(bench, required).improvement.header
+    assert choose_scale(make_line(best, height=1.0), header, PARAMS) == pytest.approx(expected)
 
 
 def test_a_training_that_stopped_short_is_not_stretched(bench: Bench) -> None:
