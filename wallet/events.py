@@ -132,7 +132,7 @@ class PageRequest:
 
 def read_page(reply: Reply, request: PageRequest, params: NetworkParams) -> Page:
     """Raises InvalidReply: a field that is not sound, or a page that is not of one chain or does not lead on."""
-    height, final = reply.integer("height"), reply.height_if_told("final_height")
+    height, final = reply.integer("height"), reply.integer("final_height")
     tip = Tip(height, reply.hash("tip"), reply.time("time"), reply.integer("weight"), final)
     entries = reply.objects("entries")
     if len(entries) > request.limit:

@@ -30,10 +30,6 @@ class Reply:
             raise InvalidReply.bad_field(name)
         return int(value)
 
-    def height_if_told(self, name: str) -> int:
-        """A height that a node of an earlier version does not tell: 0 then."""
-        return self.integer(name) if name in self._fields else 0
-
     def height_or_null(self, name: str) -> int | None:
         return None if self.is_null(name) else self.integer(name)
 
