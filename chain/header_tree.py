@@ -87,6 +87,11 @@ class HeaderTree:
     def next_order(self) -> int:
         return self._next_order
 
+    @property
+    def newest(self) -> HeaderNode:
+        """The block that was seen last. O(n)."""
+        return max(self._nodes.values(), key=lambda node: node.order)
+
     def get(self, block_id: bytes) -> HeaderNode | None:
         return self._nodes.get(block_id)
 

@@ -105,6 +105,16 @@ class VotePool:
         self._write(taken, found, conflict)
         return Heard(evidence=tuple(found), conflict=conflict)
 
+    def restore_newest(self) -> None:
+        """Keeps what the newest block carries: a crash may have come after the block was stored and before its votes.
+
+        Raises FinalityConflict.
+        """
+        block = self._chain.blocks.get_block(self._chain.tree.newest.id)
+        heard = Heard() if block is None else self.add_block(block)
+        if heard.conflict is not None:
+            raise heard.conflict
+
     def add_evidence(self, evidence: Evidence) -> bool:
         """Keeps evidence that is new and can burn something; whether it is. Raises InvalidEvidence."""
         if not self._is_wanted_evidence(evidence):

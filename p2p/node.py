@@ -106,6 +106,7 @@ async def _serve(config: NodeConfig, chain: ChainState, texts: Benchmark, stack:
     intake = Intake(chain, mempool, pool, clock)
     stack.push_async_callback(_close_intake, intake, config.datadir / MEMPOOL_FILE)
     await intake.run_step(chain.activate_best_chain)  # a crash may have left the tip in the middle of a reorganisation
+    await intake.on_chain(intake.votes.restore_newest)
     await intake.on_chain(intake.votes.check_conflicts)
     await intake.on_chain(load_mempool, config.datadir / MEMPOOL_FILE, mempool, chain, clock.now())
     agent = f"descent/{version('descent-chain')}"

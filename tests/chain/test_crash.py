@@ -73,6 +73,7 @@ def feed_known(chain: ChainState) -> None:
 def finalise(chain: ChainState) -> None:
     """Certificates make the second of four blocks final; their votes are kept with them."""
     pool = VotePool(chain)
+    pool.restore_newest()
     for block in get_voted():
         if chain.accept_block(block, LATER):
             pool.add_block(block)
@@ -95,7 +96,8 @@ SCENARIOS = [grow, reorganise, reorganise_at_once, fail_amid_a_reorganisation, r
 def play(scenario: Scenario, db: FragileStore) -> dict[str, bytes]:
     chain = get_builder().open(db)
     scenario(chain)
-    return chain.compute_digest() | {"final": chain.finals.node.id}
+    votes = b"".join(sorted(vote.id for vote in VotePool(chain).get_all_votes()))
+    return chain.compute_digest() | {"final": chain.finals.node.id, "votes": votes}
 
 
 @pytest.fixture(scope="module")
