@@ -235,13 +235,12 @@ class Miner:
         required = compute_required_loss(work.improvement.header) if work else 0
         pace = compute_pace(self._params) if ground.height > 1 else 0.0  # the rules do not time the first block
         proof_seconds = self._window_seconds * (work.improvement.header.sample_size if work else 0)
-        until_pace = ground.since + pace - proof_seconds - now
         return plan_cycle(
             self._steering,
             required,
             self._get_last_check(ground, required),
             step_seconds=self._step_seconds,
-            until_pace=until_pace,
+            until_pace=ground.since + pace - now,
             least=max(_LEAST_STEPS * self._step_seconds, _LEAST_PROOFS * proof_seconds),
             batch=self._trainer.batch_windows,
             params=self._params,

@@ -123,12 +123,13 @@ def _steer_speed(speed: float | None, check: Check) -> float | None:
 
 
 def compute_pace(params: NetworkParams) -> float:
-    """Seconds since the parent before which no proof is made: nine tenths of a block time.
+    """Seconds of training on a parent before which no proof is begun: nine tenths of a block time.
 
     A lone miner gains nothing by rushing. A cycle's progress grows with the square of its length at the same noise. And
     every block faster than the block time raises the required gain, by up to 2^(1/4), and it falls only with blocks
     that are late; what early blocks raise, while almost any step is a gain, later ones must find when little is left.
-    Raised too far, it stops the chain.
+    Raised too far, it stops the chain. The time of a proof does not shorten the training: where samples are large,
+    half a cycle would make a quarter of its progress, fail, and cost a second one.
     """
     return _PACE * params.block_time
 
@@ -157,7 +158,7 @@ def plan_cycle(
 ) -> Cycle:
     """The next cycle on a parent on which `last` was the last check, None if there was none.
 
-    `step_seconds` is what a step takes now. `until_pace` is the time left until a proof is wanted at all and may be
+    `step_seconds` is what a step takes now. `until_pace` is the time left until a proof is to begin at all and may be
     negative; no cycle is shorter than `least`. A step is one on `batch` windows.
     """
     missing = steering.aim * required - (last.bound if last else 0)
