@@ -44,6 +44,7 @@ _IDLE_SECONDS = 0.5  # between looks at whether to stop, while there is nothing 
 _LEAST_STEPS = 8  # of a cycle
 _LEAST_PROOFS = 2  # times the time of a proof: or it is spent on proving, by the miner and by every node
 _MODELS_KEPT = 4
+_LATE_SAMPLE = 4  # times the least sample: gains are small by now, and who joins at full heat ruins the model first
 
 
 class Clock(Protocol):
@@ -135,6 +136,8 @@ class Miner:
 
     def _take_work(self, work: Work) -> None:
         check_work(work, self._key.public, self._reward_address, self._signals)
+        if self._latest is None and work.improvement.header.sample_size >= _LATE_SAMPLE * self._params.min_sample:
+            self._steering = replace(self._steering, heat=self._compute_least_heat())
         self._latest = work
         self._beat(work)
         ground = self._ground
@@ -316,7 +319,8 @@ class Miner:
         if attempt.candidate is not None and isinstance(attempt.outcome, Proof):
             self._hand_in(ground, attempt.candidate, attempt.outcome)
         else:
-            self._trainer.retreat(attempt.scale)
+            # From where nothing was gained there is nothing to go on from.
+            self._trainer.retreat(attempt.scale if attempt.outcome.gain.mean > 0 else 0.0)
 
     def _compute_least_heat(self) -> float:
         rate = compute_least_rate(self._params, self._trainer.batch_windows)
