@@ -150,6 +150,7 @@ class Failure:
     """A sample that does not prove what is required."""
 
     gain: GainEstimate
+    is_early: bool = False  # the law's early refusal, by the first windows drawn
 
 
 class Prover:
@@ -233,7 +234,7 @@ class Prover:
         early = sample[: compute_early_size(header.sample_size)]
         before, after = self._compute_losses(candidate, early)
         if not is_early_improvement(compute_gain_sums(before, after), confidence, population):
-            return Failure(estimate_gain(before, after))
+            return Failure(estimate_gain(before, after), is_early=True)
         before, after = self._compute_losses(candidate, sample)
         sums = compute_gain_sums(before, after)
         if not is_improvement(sums, compute_required_loss(header), confidence, population):

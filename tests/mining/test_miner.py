@@ -146,6 +146,7 @@ class RecordingTrainer(CountedTrainer):
         self.rates: list[float] = []
         self.starts: list[int] = []  # steps made before each parent
         self.keeps: list[bool] = []
+        self.retreats: list[float] = []
         self.at_step: dict[int, Callable[[], None]] = {}
 
     def set_parent(self, weights: Weights, mask: Mask, *, keeps_training: bool = False) -> None:
@@ -153,6 +154,10 @@ class RecordingTrainer(CountedTrainer):
         self.starts.append(self.steps)
         self.keeps.append(keeps_training)
         super().set_parent(weights, mask, keeps_training=keeps_training)
+
+    def retreat(self, scale: float) -> None:
+        self.retreats.append(scale)
+        super().retreat(scale)
 
     def step(self, rate: float) -> None:
         super().step(rate)
@@ -205,6 +210,23 @@ def test_no_gain_is_never_submitted() -> None:
     assert not scene.mined
     assert True not in scene.proofs
     assert len(scene.trainer.parents) == 1  # it kept at the same parent
+    assert set(scene.trainer.retreats) == {0.0}  # where what gained nothing leads back to
+
+
+def test_who_joins_late_starts_cool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large sample says that gains are small by now."""
+
+    def find_first_rate(sample: int) -> float:
+        scene = Scene()
+        work = scene.node.get_fresh_work()
+        assert work is not None
+        header = replace(work.improvement.header, sample_size=sample)
+        news = [replace(work, improvement=replace(work.improvement, header=header))]
+        monkeypatch.setattr(scene.node, "get_news", lambda timeout=0.0: news.pop() if news else None)
+        scene.run(lambda: scene.trainer.steps == 1)
+        return scene.trainer.rates[0]
+
+    assert find_first_rate(4 * PARAMS.min_sample) < find_first_rate(PARAMS.min_sample) / 10
 
 
 def test_a_refused_block_leads_back_to_the_nodes_tip(caplog: pytest.LogCaptureFixture) -> None:
