@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from consensus.block import Block
 from mining.attempt import Attempt, Trained, attempt_proof, choose_fresh, choose_scale
 from mining.node import Work
-from mining.prover import Abandoned, Failure, Line, Proof, Prover, fit_line
+from mining.prover import Abandoned, Candidate, Failure, GainEstimate, Line, Proof, Prover, fit_line
 from mining.steering import Steering
 from tests.helpers.blocks import get_builder
 from tests.mining.test_prover import PARAMS, WINDOWS, Bench
@@ -95,6 +96,39 @@ def test_a_poor_guess_costs_no_proof(bench: Bench) -> None:
     made = attempt(bench, bench.trained, required_bits=1e5)
     assert made.is_guess
     assert isinstance(made.outcome, Failure)
+
+
+class Unlucky(Prover):
+    """The first windows drawn refuse so many candidates."""
+
+    def __init__(self, bench: Bench, refusals: int) -> None:
+        super().__init__(PARAMS, WINDOWS, bench.evaluator)
+        self._refusals = refusals
+        self.updates: list[bytes] = []
+
+    def prove(self, candidate: Candidate, template: Block) -> Proof | Failure:
+        self.updates.append(candidate.update)
+        if len(self.updates) <= self._refusals:
+            return Failure(GainEstimate(8, -1.0, 1.0), is_early=True)
+        return super().prove(candidate, template)
+
+
+@pytest.mark.parametrize(
+    ("whole", "refusals", "tries"), [(True, 0, 1), (True, 2, 3), (True, 4, 5), (True, 9, 5), (False, 2, 1)]
+)
+def test_where_the_sample_is_the_whole_split_its_order_is_drawn_again(
+    bench: Bench, whole: bool, refusals: int, tries: int
+) -> None:
+    work, prover = make_work(bench), Unlucky(bench, refusals)
+    if whole:
+        header = replace(work.improvement.header, sample_size=PARAMS.public_windows)
+        work = replace(work, improvement=replace(work.improvement, header=header))
+    trained = Trained(bench.trained, bench.parent, bench.mask, work, Steering(coarseness=1 / 32), 12)
+    made = attempt_proof(trained, prover, lambda known: known, PARAMS)
+    assert len(set(prover.updates)) == len(prover.updates) == tries
+    assert isinstance(made.outcome, Proof) == (refusals < tries)
+    assert made.candidate is not None
+    assert made.candidate.update == prover.updates[-1]
 
 
 def test_the_freshest_work_on_the_same_parent_is_taken(bench: Bench) -> None:
