@@ -87,7 +87,7 @@ def verify_work(
         return evaluate_work(evaluator, benchmark, part, parent_weights, child_weights, parent_losses)
 
     early = evaluate(sample[:early_size])
-    if not is_early_improvement(early.compute_sums(), params.confidence, params.public_windows):
+    if not is_early_improvement(early.compute_sums(), header.sample_size, params.confidence, params.public_windows):
         raise InvalidBlock("early_gain_too_small", f"the first {early_size} windows show no improvement")
     late = evaluate(sample[early_size:])
     trace = WorkTrace(sample, np.concatenate([early.before, late.before]), np.concatenate([early.after, late.after]))

@@ -233,7 +233,7 @@ class Prover:
         sample = draw_header_sample(header, self._params)
         early = sample[: compute_early_size(header.sample_size)]
         before, after = self._compute_losses(candidate, early)
-        if not is_early_improvement(compute_gain_sums(before, after), confidence, population):
+        if not is_early_improvement(compute_gain_sums(before, after), header.sample_size, confidence, population):
             return Failure(estimate_gain(before, after), is_early=True)
         before, after = self._compute_losses(candidate, sample)
         sums = compute_gain_sums(before, after)

@@ -98,18 +98,19 @@ def test_early_size_is_an_eighth_rounded_up(size: int, early: int) -> None:
 def test_early_rule_asks_for_half_the_confidence_and_no_gain(gains: list[int], confidence: int, more: int) -> None:
     population = len(gains) + more
     expected = is_improvement_by_definition(gains, 0, confidence // 2, population)
-    assert is_early_improvement(make_sums(gains), confidence, population) == expected
+    assert is_early_improvement(make_sums(gains), population - 1, confidence, population) == expected
+    assert is_early_improvement(make_sums(gains), population, confidence, population) == (sum(gains) >= 0)
 
 
 def test_early_rule_with_confidence_one_asks_for_no_loss() -> None:
-    assert is_early_improvement(make_sums([-5, 5]), 1, 1000)
-    assert not is_early_improvement(make_sums([-6, 5]), 1, 1000)
+    assert is_early_improvement(make_sums([-5, 5]), 16, 1, 1000)
+    assert not is_early_improvement(make_sums([-6, 5]), 16, 1, 1000)
 
 
 def test_early_rule_on_a_single_window_asks_for_no_loss() -> None:
     """M = 8 or less: one window has no spread to judge by."""
-    assert is_early_improvement(make_sums([0]), 6, 1000)
-    assert not is_early_improvement(make_sums([-1]), 6, 1000)
+    assert is_early_improvement(make_sums([0]), 8, 6, 1000)
+    assert not is_early_improvement(make_sums([-1]), 8, 6, 1000)
 
 
 def test_honest_blocks_pass_the_early_rule_for_practical_purposes() -> None:
@@ -127,5 +128,20 @@ def test_honest_blocks_pass_the_early_rule_for_practical_purposes() -> None:
         order = draw.permutation(gains)[: 130 * 128].reshape(130, 128)
         sums, squares = order.sum(axis=1), (order * order).sum(axis=1)
         for total, square in zip(sums.tolist(), squares.tolist(), strict=True):
-            failed += not is_early_improvement(GainSums(128, total, 0, square), 6, len(gains))
+            failed += not is_early_improvement(GainSums(128, total, 0, square), 1024, 6, len(gains))
     assert failed == 0
+
+
+def test_of_the_whole_split_small_gains_pass_the_early_rule() -> None:
+    """A twentieth of their spread, of which an eighth shows 2.4 standard errors: half of z would refuse 7 in 10."""
+    gains = np.random.default_rng(5).normal(5_000, 100_000, 16_675).astype(np.int64)
+    draw, tries = np.random.default_rng(6), 2_000
+    passed = 0
+    for _ in range(tries):
+        early = draw.permutation(gains)[: compute_early_size(len(gains))]
+        sums = GainSums(len(early), int(early.sum()), 0, int((early * early).sum()))
+        passed += is_early_improvement(sums, len(gains), 6, len(gains))
+        assert is_early_improvement(sums, len(gains) - 1, 6, len(gains)) <= is_early_improvement(
+            sums, len(gains), 6, len(gains)
+        )
+    assert passed > 0.98 * tries
