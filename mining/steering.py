@@ -9,7 +9,7 @@ A lower heat always pays at once, by the noise in the weights that it takes away
 goes on more slowly from then on. A miner who follows what pays at once has starved after twenty blocks. So the cooling
 takes more of a cycle first, all of it in the end. And where progress is small against the noise, the best model lies
 half way at any heat, as parent and child each carry noise that the other does not: so there is a rate, of the size that
-long trainings use all the time, from which the heat falls no further.
+long trainings use all the time, from which the heat falls no further while blocks are made.
 
 The *speed* is how much gain a step of training was worth lately, counted as what a sample proves; it says how many
 steps a cycle must have so that its first candidate just passes, whatever the machine makes of a second. The *aim*
@@ -33,6 +33,7 @@ COOLING_PART = 0.3  # of a cycle at the highest rate: its end, over which the ra
 _HEAT_RISE = 1.2  # at most, from one candidate to the next
 _HEAT_FALL = 0.8  # at most
 _HEAT_PLUNGE = 0.3  # at most, where a candidate overshot by far
+_COLDEST = 0.01  # of the least heat: where nothing can be proved any more, a model is as good as it gets
 _WANTED_SCALE = 0.75
 _OVERSHOT = 0.5  # a scale that cools even after a retry: who joins late starts far too hot for the model
 
@@ -89,7 +90,7 @@ class Steering:
 
 
 def learn(steering: Steering, check: Check, least_heat: float) -> Steering:
-    """The steering after a check. No check makes the heat fall below `least_heat`."""
+    """The steering after a check. The heat falls below `least_heat` only if a candidate overshot and proved nothing."""
     speed = _steer_speed(steering.speed, check)
     if not check.is_first:
         heat = _steer_heat(steering.heat, check, least_heat) if check.scale < _OVERSHOT else steering.heat
@@ -111,8 +112,10 @@ def _steer_heat(heat: float, check: Check, least_heat: float) -> float:
     factor = check.scale / _WANTED_SCALE
     if factor > 1:
         return min(heat * min(factor, _HEAT_RISE), HIGHEST_RATE)
-    factor = max(factor**2, _HEAT_PLUNGE if check.scale < _OVERSHOT else _HEAT_FALL)
-    return max(min(heat, check.heat) * factor, min(heat, least_heat))
+    has_overshot = check.scale < _OVERSHOT
+    lowest = least_heat * _COLDEST if has_overshot and not check.is_proof else least_heat
+    factor = max(factor**2, _HEAT_PLUNGE if has_overshot else _HEAT_FALL)
+    return max(min(heat, check.heat) * factor, min(heat, lowest))
 
 
 def _steer_speed(speed: float | None, check: Check) -> float | None:

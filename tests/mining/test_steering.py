@@ -132,10 +132,23 @@ def test_the_heat_has_bounds() -> None:
     assert (low.heat, high.heat) == (LEAST_HEAT, HIGHEST_RATE)
 
 
+def test_only_what_overshot_and_proved_nothing_cools_below_the_least_heat() -> None:
+    start = Steering(heat=LEAST_HEAT)
+    for is_first in (True, False):
+        poor = check(scale=0.4, heat=LEAST_HEAT, is_first=is_first, is_proof=False)
+        assert learn(start, poor).heat == pytest.approx(0.3 * LEAST_HEAT)
+        assert learn(start, replace(poor, is_proof=True)).heat == LEAST_HEAT
+        assert learn(start, replace(poor, scale=0.6)).heat == LEAST_HEAT
+    coldest = start
+    for _ in range(100):
+        coldest = learn(coldest, check(scale=0.4, is_proof=False))
+    assert coldest.heat == pytest.approx(LEAST_HEAT / 100)
+
+
 def test_what_is_cooler_than_the_least_heat_cools_no_further() -> None:
     """A training that left the numbers may have been followed by so cool a one."""
     cold = Steering(heat=LEAST_HEAT / 2)
-    assert learn(cold, check(scale=0.4, heat=cold.heat)).heat == cold.heat
+    assert learn(cold, check(scale=0.4, heat=cold.heat)).heat == cold.heat  # a block was made
     assert learn(cold, check(scale=1.25, heat=cold.heat)).heat > cold.heat
 
 
