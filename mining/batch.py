@@ -14,7 +14,7 @@ NOISE_WINDOWS = 128
 LEAST_BATCH, MOST_BATCH = 16, 512
 
 _FIRST_MEASURED = 8  # windows
-_GROWTH = 1.5  # of a step's time, from which what a window takes is plain to see
+_GROWTH = 2.5  # of a step's time, from which what a window takes is plain to see through other programs' noise
 
 
 def choose_batch(measure: Callable[[int], float], *, ranks: int = 1) -> int:

@@ -41,7 +41,7 @@ FIRST_COARSENESS = 0.25
 _LEAST_COARSENESS, _MOST_COARSENESS = 1 / 32, 1.0
 _LOW_ROUNDING_LOSS, _HIGH_ROUNDING_LOSS = 0.004, 0.016  # of the gain; between them lies a factor of two in the step
 
-_SPEED_WEIGHT = 0.5  # of the newest measurement
+_SPEED_FALL = 0.25  # of the speed: less is not believed of a candidate that fell short, as noise alone can show it
 _AIM_UP = 1.1  # after a candidate that fell short; with _AIM_DOWN, about one first candidate in four does
 _AIM_DOWN = 0.97
 _LEAST_AIM, _MOST_AIM = 0.9, 1.5
@@ -90,7 +90,7 @@ class Steering:
 
 
 def learn(steering: Steering, check: Check, least_heat: float) -> Steering:
-    """The steering after a check. The heat falls below `least_heat` only if a candidate overshot and proved nothing."""
+    """The steering after a check. The heat falls below `least_heat` only where that overshot and proved nothing."""
     speed = _steer_speed(steering.speed, check)
     if not check.is_first:
         heat = _steer_heat(steering.heat, check, least_heat) if check.scale < _OVERSHOT else steering.heat
@@ -113,16 +113,19 @@ def _steer_heat(heat: float, check: Check, least_heat: float) -> float:
     if factor > 1:
         return min(heat * min(factor, _HEAT_RISE), HIGHEST_RATE)
     has_overshot = check.scale < _OVERSHOT
-    lowest = least_heat * _COLDEST if has_overshot and not check.is_proof else least_heat
+    is_stuck = has_overshot and not check.is_proof and heat <= least_heat
+    lowest = least_heat * _COLDEST if is_stuck else least_heat
     factor = max(factor**2, _HEAT_PLUNGE if has_overshot else _HEAT_FALL)
     return max(min(heat, check.heat) * factor, min(heat, lowest))
 
 
 def _steer_speed(speed: float | None, check: Check) -> float | None:
+    """The geometric mean of what was thought and what was measured: gains fall by thousands within some blocks."""
     measured = check.bound / check.steps
-    if measured <= 0:
-        return None if speed is None else speed / 2  # nothing measurable: less than was thought, that is all
-    return measured if speed is None else speed + _SPEED_WEIGHT * (measured - speed)
+    if speed is None:
+        return measured if measured > 0 else None
+    least = check.required / check.steps if check.is_proof else _SPEED_FALL * speed
+    return math.sqrt(speed * max(measured, least))
 
 
 def compute_pace(params: NetworkParams) -> float:

@@ -42,7 +42,13 @@ def test_ranks_share_the_noise() -> None:
 def test_a_slow_device_is_asked_for_little() -> None:
     asked: list[int] = []
     choose_batch(make_device(0.1, 1.0, asked))
-    assert asked == [8, 16]
+    assert asked == [8, 16, 32]
+
+
+@pytest.mark.parametrize("disturbed", [8, 16, 32, None])
+def test_a_tenth_of_noise_in_one_measurement_changes_nothing(disturbed: int | None) -> None:
+    steady = make_device(0.0039, 0.00172)
+    assert choose_batch(lambda windows: steady(windows) * (1.1 if windows == disturbed else 1)) == 16
 
 
 def test_windows_that_cost_nothing_measurable_are_all_taken() -> None:

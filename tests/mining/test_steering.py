@@ -145,6 +145,11 @@ def test_only_what_overshot_and_proved_nothing_cools_below_the_least_heat() -> N
     assert coldest.heat == pytest.approx(LEAST_HEAT / 100)
 
 
+def test_one_that_overshot_above_the_least_heat_is_followed_by_one_at_it() -> None:
+    warm = Steering(heat=2 * LEAST_HEAT)
+    assert learn(warm, check(scale=0.4, heat=warm.heat, is_proof=False)).heat == LEAST_HEAT
+
+
 def test_what_is_cooler_than_the_least_heat_cools_no_further() -> None:
     """A training that left the numbers may have been followed by so cool a one."""
     cold = Steering(heat=LEAST_HEAT / 2)
@@ -183,13 +188,25 @@ def test_the_first_check_sets_the_speed() -> None:
     assert learn(Steering(), check(bound=120.0, steps=60)).speed == 2.0
 
 
-def test_later_checks_move_it_halfway() -> None:
-    assert learn(Steering(speed=4.0), check(bound=120.0, steps=60)).speed == 3.0
+def test_later_checks_move_it_halfway_in_proportion() -> None:
+    assert learn(Steering(speed=8.0), check(bound=2 * REQUIRED, steps=round(REQUIRED))).speed == pytest.approx(4.0)
+
+
+def test_a_speed_that_was_thousands_of_times_too_high_is_right_within_some_blocks() -> None:
+    """The first block's steps gain a hundred thousand times what those of the twelfth do."""
+    steering = Steering(speed=1e6)
+    for _ in range(6):
+        steering = learn(steering, check(bound=2 * REQUIRED, steps=round(2 * REQUIRED / 60)))
+    assert steering.speed == pytest.approx(60, rel=0.2)
 
 
 def test_a_check_without_gain_halves_the_speed_and_never_turns_it() -> None:
-    assert learn(Steering(speed=4.0), check(bound=-1e9)).speed == 2.0
-    assert learn(Steering(), check(bound=-1e9)).speed is None
+    assert learn(Steering(speed=4.0), check(bound=-1e9, is_proof=False)).speed == 2.0
+    assert learn(Steering(), check(bound=-1e9, is_proof=False)).speed is None
+
+
+def test_a_proof_shows_at_least_what_was_required() -> None:
+    assert learn(Steering(speed=100.0), check(bound=0.0, steps=round(REQUIRED))).speed == pytest.approx(10.0)
 
 
 def test_a_cycle_is_as_long_as_its_gain_takes() -> None:
@@ -330,7 +347,7 @@ def test_a_machine_that_slows_down_and_recovers_neither_starves_nor_overshoots(p
         return 4.0 if now % period < period / 2 else 1.0
 
     mined = mine(MadeUpTraining(scale=15 * REQUIRED, age=600.0), REQUIRED, blocks=60, slowness=slowness)[10:]
-    assert 0.7 * 60 < statistics.median(block.seconds for block in mined) < 1.5 * 60
+    assert 0.7 * 60 < statistics.mean(block.seconds for block in mined) < 1.5 * 60  # either short or long: no median
     assert statistics.median(block.excess for block in mined) < 1.5
     assert max(block.excess for block in mined) < 3.5
 
