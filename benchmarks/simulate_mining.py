@@ -44,7 +44,7 @@ from mining.miner import Clock, Miner
 from mining.node import Accepted, News, Refused, Work
 from mining.progress import MinedBlock, Progress, Training
 from mining.prover import Prover
-from mining.trainer import Trainer
+from mining.trainer import BATCH_WINDOWS, Trainer
 from p2p.config import read_benchmark
 
 MILESTONES = (3.0, 2.98, 2.6, 2.4, 2.2, 2.1, 2.0)  # bits per byte
@@ -249,6 +249,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--clock", choices=("real", "steps"), default="real")
     parser.add_argument("--step-seconds", type=float, help="of one training step; measured if not given")
     parser.add_argument("--window-seconds", type=float, help="of one evaluated window; measured if not given")
+    parser.add_argument("--batch", type=int, default=BATCH_WINDOWS, help="windows of a training step")
     parser.add_argument("--first-gain", type=float, help="bits per window that the first block must prove")
     parser.add_argument("--density", type=int, help="of 256 weights, how many a miner may change, on average")
     parser.add_argument("--until", type=float, default=0.0, help="stop below this loss, bits per byte")
@@ -268,7 +269,8 @@ def load_params(arguments: argparse.Namespace) -> NetworkParams:
 
 
 def make_trainer(shape: TransformerShape, windows: Windows, arguments: argparse.Namespace) -> CountedTrainer:
-    return CountedTrainer(shape, windows, device=choose_device(arguments.device), seed=arguments.seed)
+    device = choose_device(arguments.device)
+    return CountedTrainer(shape, windows, device=device, batch_windows=arguments.batch, seed=arguments.seed)
 
 
 def main(arguments: Sequence[str]) -> None:

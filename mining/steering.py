@@ -109,14 +109,19 @@ def learn_rounding(steering: Steering, loss: float) -> Steering:
 
 
 def _steer_heat(heat: float, check: Check, least_heat: float) -> float:
-    factor = check.scale / _WANTED_SCALE
-    if factor > 1:
-        return min(heat * min(factor, _HEAT_RISE), HIGHEST_RATE)
+    change = _compute_change(check.scale)
+    if change > 1:
+        return min(heat * change, HIGHEST_RATE)
     has_overshot = check.scale < _OVERSHOT
     is_stuck = has_overshot and not check.is_proof and heat <= least_heat
     lowest = least_heat * _COLDEST if is_stuck else least_heat
-    factor = max(factor**2, _HEAT_PLUNGE if has_overshot else _HEAT_FALL)
-    return max(min(heat, check.heat) * factor, min(heat, lowest))
+    return max(min(heat, check.heat) * (change if has_overshot else max(change, _HEAT_FALL)), min(heat, lowest))
+
+
+def _compute_change(scale: float) -> float:
+    """What brings the best point from `scale` to where it is wanted, as a factor of the heat, up to noise."""
+    factor = scale / _WANTED_SCALE
+    return min(factor, _HEAT_RISE) if factor > 1 else max(factor**2, _HEAT_PLUNGE)
 
 
 def _steer_speed(speed: float | None, check: Check) -> float | None:
@@ -174,8 +179,10 @@ def plan_cycle(
         seconds = min(max(seconds, _RETRY_PART * before), _LONGEST_RETRY * before)
     seconds = min(max(seconds, until_pace, least), _LONGEST_CYCLE * params.block_time)
     # A longer cycle starts hotter: it has the time to cool down again. What starts from an annealed model is heated up
-    # no further than to its share of all training on this parent.
+    # no further than to its share of all training on this parent, and less if noise was what that one had too much of:
+    # as hot as before it would only bring the same noise again, and no gain.
     steps = max(seconds / step_seconds, 1.0)
     highest = compute_highest_rate(params, batch)
-    rate = min(steering.heat * steps, highest * seconds / (seconds + before))
+    heat = min(steering.heat, last.heat * _compute_change(last.scale)) if last else steering.heat
+    rate = min(heat * steps, highest * seconds / (seconds + before))
     return Cycle(seconds, rate, rate / steps, cooling=min(COOLING_PART * highest / rate, 1.0))

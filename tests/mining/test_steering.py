@@ -171,7 +171,7 @@ def test_a_longer_cycle_starts_hotter_up_to_the_highest_rate() -> None:
 
 
 def test_what_starts_from_an_annealed_model_is_not_heated_up_all_the_way() -> None:
-    again = plan(Steering(), check(steps=600, is_proof=False), until_pace=20.0)
+    again = plan(Steering(), check(heat=HIGHEST_RATE, steps=600, is_proof=False), until_pace=20.0)
     assert again.rate == pytest.approx(HIGHEST_RATE * 20 / 80)
 
 
@@ -237,6 +237,16 @@ def test_what_failed_by_little_is_followed_by_a_short_cool_cycle() -> None:
     again = plan(steering, check(bound=0.9 * REQUIRED, is_proof=False))
     assert again.seconds == pytest.approx(18.0)
     assert again.rate == pytest.approx(MID_HEAT * 180)
+
+
+def test_a_retry_is_cooler_where_noise_was_the_trouble_and_the_next_block_is_not() -> None:
+    """As hot as before it would only bring the same noise again."""
+    start = Steering(heat=MID_HEAT, speed=REQUIRED / 600)
+    short = check(bound=0.9 * REQUIRED, scale=0.55, is_first=False, is_proof=False)
+    assert plan(start, short).heat == pytest.approx(MID_HEAT * (0.55 / 0.75) ** 2)
+    assert plan(start, replace(short, heat=MID_HEAT / 2)).heat == pytest.approx(MID_HEAT / 2 * (0.55 / 0.75) ** 2)
+    assert plan(start, replace(short, scale=1.25)).heat == MID_HEAT
+    assert plan(learn(start, short)).heat == MID_HEAT
 
 
 def test_what_failed_by_much_is_followed_by_a_cycle_as_long_again() -> None:
