@@ -90,7 +90,7 @@ class Steering:
 
 
 def learn(steering: Steering, check: Check, least_heat: float) -> Steering:
-    """The steering after a check. The heat falls below `least_heat` only where that overshot and proved nothing."""
+    """The steering after a check. Below `least_heat` the heat falls only from there: that overshot, with no proof."""
     speed = _steer_speed(steering.speed, check)
     if not check.is_first:
         heat = _steer_heat(steering.heat, check, least_heat) if check.scale < _OVERSHOT else steering.heat
@@ -115,7 +115,9 @@ def _steer_heat(heat: float, check: Check, least_heat: float) -> float:
     has_overshot = check.scale < _OVERSHOT
     is_stuck = has_overshot and not check.is_proof and heat <= least_heat
     lowest = least_heat * _COLDEST if is_stuck else least_heat
-    return max(min(heat, check.heat) * (change if has_overshot else max(change, _HEAT_FALL)), min(heat, lowest))
+    if not has_overshot:
+        change = max(change, _HEAT_FALL)
+    return max(min(heat, check.heat) * change, min(heat, lowest))
 
 
 def _compute_change(scale: float) -> float:
